@@ -1,0 +1,60 @@
+"""The exceptions of trapline and the codes that say why native code stopped.
+
+Every error that bad input, a bad state or a trap can raise is a `TraplineError`: one ``except`` catches them all.
+Messages name the function, the pc in hex, what was found and what was expected.
+"""
+
+from __future__ import annotations
+
+import enum
+
+
+class TraplineError(Exception):
+    """Base class of every error that trapline raises on purpose."""
+
+
+class AssemblyError(TraplineError):
+    """Assembly text, an operand or an encoding was refused.
+
+    `line` is the 1-based line of the source text (None where there is no text), `text` that line as it was given.
+    """
+
+    def __init__(self, message: str, *, line: int | None = None, text: str | None = None) -> None:
+        where = f"line {line}: " if line is not None else ""
+        shown = f"\n    {text.strip()}" if text else ""
+        super().__init__(f"{where}{message}{shown}")
+        self.line = line
+        self.text = text
+
+
+class CodeError(TraplineError):
+    """Code memory was asked for something it cannot do: an address outside code, no capacity left, a bad patch."""
+
+
+class FiberError(TraplineError):
+    """A fiber was asked for something its present state does not allow, or an argument does not fit."""
+
+
+class NativeError(TraplineError):
+    """The operating system refused something the native core needs."""
+
+
+class TrapCode(enum.Enum):
+    """Why the machine trapped; the value is the reason in words."""
+
+    BREAKPOINT_INSTRUCTION = "breakpoint instruction"
+    TRAP_INSTRUCTION = "trap instruction"
+    SINGLE_STEP = "single step by the trap flag"
+    ILLEGAL_INSTRUCTION = "illegal instruction"
+    PRIVILEGED_INSTRUCTION = "privileged instruction or general protection fault"
+    DIVISION = "integer division by zero or overflow"
+    INTEGER_OVERFLOW = "integer overflow"
+    BOUND_RANGE = "bound range exceeded"
+    FLOATING_POINT = "floating-point exception"
+    MEMORY_READ = "memory fault on a read"
+    MEMORY_WRITE = "memory fault on a write"
+    MEMORY_ACCESS = "memory fault"
+    INSTRUCTION_FETCH = "jump to memory that is not executable code"
+    ALIGNMENT = "misaligned access"
+    BUS = "access to memory with nothing behind it"
+    STACK_OVERFLOW = "stack overflow"

@@ -1,0 +1,80 @@
+/* Code memory: images, copies, patches, slots, and the table of ranges that handlers search. */
+#ifndef TL_CODE_H
+#define TL_CODE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define TL_SLOT_BYTES 64 /* must match trapline.tuning.SLOT_BYTES */
+
+#define TL_ERR_CAPACITY (-2010) /* the bytes do not fit */
+#define TL_ERR_RANGE (-2011)    /* offset outside the code */
+#define TL_ERR_LIVE (-2012)     /* the image still has copies */
+#define TL_ERR_KIND (-2013)     /* a patch of an image, a copy of a copy */
+#define TL_ERR_BROKEN (-2014)   /* the child of a fork could not get its own memory for this code */
+#define TL_ERR_CLOSED (-2015)   /* somebody closed the memfd's descriptor */
+
+/* What the pages of a struct tl_code are for. */
+enum tl_code_kind {
+    TL_CODE_IMAGE,    /* canonical, appended to, never patched */
+    TL_CODE_PRIVATE,  /* a copy that breakpoints are patched into */
+    TL_CODE_STEPPING, /* a copy with a trap at every stop point; stands for its home, where a step began */
+};
+
+struct tl_code;
+
+/* A row of the range table: [start, stop), rows sorted by start and disjoint. */
+struct tl_range {
+    uint64_t start, stop;
+    struct tl_code *code;
+    uint64_t slots; /* where the slots begin; == stop where there are none */
+};
+
+int tl_code_start(void);
+
+/* A new image that can hold capacity_bytes (rounded up to pages). */
+struct tl_code *tl_code_image(size_t capacity_bytes, int *error);
+/* A copy of `image` with room for `slots` displaced instructions. A stepping copy names its home, else NULL. */
+struct tl_code *tl_code_copy(struct tl_code *image, size_t slots, struct tl_code *home, int *error);
+/* Unmaps. An image with live copies is refused. */
+int tl_code_free(struct tl_code *code);
+uint64_t tl_code_base(const struct tl_code *code);
+uint64_t tl_code_slot_address(const struct tl_code *code, size_t slot);
+size_t tl_code_used(const struct tl_code *code);
+size_t tl_code_capacity(const struct tl_code *code);
+size_t tl_code_slots(const struct tl_code *code);
+size_t tl_code_own_pages(const struct tl_code *code);
+
+/* Appends to an image, and so to every copy, at the next multiple of align_bytes (a power of two). */
+int tl_code_publish(struct tl_code *image, const uint8_t *bytes, size_t count, size_t align_bytes, size_t *offset);
+/* Writes over published bytes of a copy. A page patched for the first time becomes the copy's own. */
+int tl_code_patch(struct tl_code *copy, size_t offset, const uint8_t *bytes, size_t count);
+/* Writes the same bytes at each of n offsets. */
+int tl_code_patch_each(struct tl_code *copy, const uint32_t *offsets, size_t n, const uint8_t *bytes, size_t count);
+int tl_code_read(const struct tl_code *code, size_t offset, uint8_t *bytes, size_t count);
+
+/* Puts one relocated instruction into a slot. It stands for the instruction at pc_before; at [passed_offset, ..) it
+ * has been executed and what is left leads to pc_after. */
+int tl_code_slot_write(struct tl_code *copy, size_t slot, const uint8_t *bytes, size_t count, uint64_t pc_before,
+                       uint64_t pc_after, uint32_t passed_offset);
+/* Registers (slot >= 0) or forgets (slot < 0) the breakpoint at an offset; the trap itself is patched apart. */
+int tl_code_breakpoint(struct tl_code *copy, size_t offset, long slot);
+
+/* Copies the row that holds `pc` and returns 1, or returns 0. Called by handlers: no lock, no allocation. */
+int tl_range_find(uint64_t pc, struct tl_range *row);
+/* 1 unless `pc` lies in the middle of a relocated instruction. Called by handlers. */
+int tl_range_can_stop(const struct tl_range *row, uint64_t pc);
+
+/* What a pc means to a debugger: the pc in the copy the fiber belongs to. */
+enum tl_place {
+    TL_PLACE_OUTSIDE,    /* not in registered code */
+    TL_PLACE_CODE,       /* in an image or a private copy; *home is the pc itself */
+    TL_PLACE_BREAKPOINT, /* trap_pc holds a breakpoint of a private copy */
+    TL_PLACE_STEP,       /* in a stepping copy; *home is the same place in its home */
+    TL_PLACE_SLOT,       /* in a slot; *home is the pc before or after its instruction */
+};
+enum tl_place tl_code_place(uint64_t pc, uint64_t *home);
+/* The address of the slot that runs the instruction displaced by the breakpoint at `pc`; 0 if there is none. */
+uint64_t tl_code_breakpoint_slot(uint64_t pc);
+
+#endif

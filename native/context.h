@@ -1,0 +1,48 @@
+/* The registers of a signal frame, and a record's: what each machine must define for the handler and the host.
+ *
+ * Implemented by context_x86_64.c and context_aarch64.c. Everything that takes a ucontext is called by signal
+ * handlers: it reads and writes memory it is given, calls memcpy at most, and is async-signal-safe by that.
+ */
+#ifndef TL_CONTEXT_H
+#define TL_CONTEXT_H
+
+#include <signal.h>
+#include <ucontext.h>
+
+#include "fiber.h"
+
+uint64_t tl_context_pc(const ucontext_t *context);
+uint64_t tl_context_sp(const ucontext_t *context);
+
+/* Sends the interrupted code to `stub` with the fiber's pc, sp, flags and argument register kept in the record. */
+void tl_context_inject(ucontext_t *context, struct tl_fiber *fiber, const char *stub);
+/* Copies the whole context, extended state included, into the record. */
+void tl_context_save(const ucontext_t *context, struct tl_fiber *fiber);
+/* Sends the interrupted code to `pc` with the record as its argument. */
+void tl_context_restart(ucontext_t *context, struct tl_fiber *fiber, const char *pc);
+/* What the frame says of the fault. */
+void tl_context_fault(const ucontext_t *context, const siginfo_t *info, struct tl_fault *fault);
+
+/* Reads the machine's features: sets tl_state_bytes (extended state after struct tl_fiber). 0 or negative errno. */
+int tl_arch_start(void);
+/* Gives a new record the values that no code ever changes. */
+void tl_arch_record_new(struct tl_fiber *fiber);
+/* Empty registers, pc at `entry`, sp below the words that lead to tl_stub_exit. */
+void tl_arch_record_reset(struct tl_fiber *fiber, uint64_t entry);
+uint64_t tl_arch_pc(const struct tl_fiber *fiber);
+void tl_arch_set_pc(struct tl_fiber *fiber, uint64_t pc);
+uint64_t tl_arch_sp(const struct tl_fiber *fiber);
+/* Arguments and results by the machine's C calling convention, on a READY fiber. The k-th integer (float) argument
+ * goes to its register; -1 when there is no register left, and the words left over go to tl_arch_stack_words, in
+ * order. Bits are those of the value, zero- or sign-extended by the caller. */
+int tl_arch_set_int(struct tl_fiber *fiber, unsigned k, uint64_t bits);
+int tl_arch_set_float(struct tl_fiber *fiber, unsigned k, uint64_t bits);
+void tl_arch_stack_words(struct tl_fiber *fiber, const uint64_t *words, unsigned count);
+uint64_t tl_arch_int_result(const struct tl_fiber *fiber);
+uint64_t tl_arch_float_result(const struct tl_fiber *fiber);
+/* The address of the trap instruction that stopped the fiber at `pc` with this fault, and 1; or 0 if it was none. */
+int tl_arch_breakpoint_pc(const struct tl_fiber *fiber, uint64_t *trap_pc);
+/* 1 when leaving a handler without sigreturn is safe on this machine and kernel. */
+int tl_arch_direct_allowed(void);
+
+#endif
