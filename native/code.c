@@ -35,14 +35,19 @@
 #endif
 
 struct slot {
-    uint64_t pc_before, pc_after;
-    uint32_t passed_offset;
+    struct tl_slot_place places[TL_SLOT_PLACES];
+    size_t count;
 };
 
-/* Open addressing, power-of-two size, keys are offset + 1 so that 0 is empty, ~0 is a removed row. */
+/* Every offset of a copy that ever had a breakpoint: open addressing, power-of-two size, key 0 is an empty row. A
+ * breakpoint that is taken away keeps its row, switched off: a thread may have hit it just before. */
+struct breakpoint {
+    uint64_t key; /* offset + 1 */
+    uint32_t slot, on;
+};
+
 struct breakpoints {
-    uint64_t *keys;
-    uint32_t *slots;
+    struct breakpoint *rows;
     size_t size, filled;
 };
 
@@ -101,14 +106,6 @@ int tl_range_find(uint64_t pc, struct tl_range *row) {
     atomic_store_explicit(&self->reading, atomic_load_explicit(&self->reading, memory_order_relaxed) - 1,
                           memory_order_relaxed);
     return found;
-}
-
-int tl_range_can_stop(const struct tl_range *row, uint64_t pc) {
-    if (pc < row->slots) return 1;
-    uint64_t place = pc - row->slots;
-    const struct slot *s = &row->code->slots[place / TL_SLOT_BYTES];
-    uint32_t at = (uint32_t)(place % TL_SLOT_BYTES);
-    return at == 0 || at >= s->passed_offset;
 }
 
 static int by_start(const void *a, const void *b) {
@@ -206,8 +203,7 @@ static void code_delete(struct tl_code *c) {
     if (c->fd >= 0 && descriptor_ok(c)) close(c->fd);
     free(c->own);
     free(c->slots);
-    free(c->breakpoints.keys);
-    free(c->breakpoints.slots);
+    free(c->breakpoints.rows);
     free(c);
 }
 
@@ -447,15 +443,16 @@ int tl_code_read(const struct tl_code *c, size_t offset, uint8_t *bytes, size_t 
     return error;
 }
 
-int tl_code_slot_write(struct tl_code *c, size_t slot, const uint8_t *bytes, size_t count, uint64_t pc_before,
-                       uint64_t pc_after, uint32_t passed_offset) {
+int tl_code_slot_write(struct tl_code *c, size_t slot, const uint8_t *bytes, size_t count,
+                       const struct tl_slot_place *places, size_t n) {
     if (c->kind == TL_CODE_IMAGE) return TL_ERR_KIND;
-    if (slot >= tl_code_slots(c) || count > TL_SLOT_BYTES) return TL_ERR_RANGE;
+    if (slot >= tl_code_slots(c) || count > TL_SLOT_BYTES || !n || n > TL_SLOT_PLACES) return TL_ERR_RANGE;
     size_t offset = c->capacity_bytes + slot * TL_SLOT_BYTES;
     pthread_mutex_lock(&code_lock);
     int error = c->broken ? TL_ERR_BROKEN : own_range(c, offset, offset + count);
     if (!error) {
-        c->slots[slot] = (struct slot){pc_before, pc_after, passed_offset};
+        memcpy(c->slots[slot].places, places, n * sizeof *places);
+        c->slots[slot].count = n;
         memcpy(c->rw + offset, bytes, count);
         flush(c->rx + offset, count);
     }
@@ -465,32 +462,19 @@ int tl_code_slot_write(struct tl_code *c, size_t slot, const uint8_t *bytes, siz
 
 /* ---- breakpoints ---- */
 
-#define REMOVED (~(uint64_t)0)
-
-static size_t breakpoint_row(const struct breakpoints *b, uint64_t key) {
-    size_t row = (size_t)(key * 0x9e3779b97f4a7c15u >> 20) & (b->size - 1);
-    while (b->keys[row] && b->keys[row] != key) row = (row + 1) & (b->size - 1);
-    return row;
+static struct breakpoint *breakpoint_row(const struct breakpoints *b, uint64_t key) {
+    size_t at = (size_t)(key * 0x9e3779b97f4a7c15u >> 20) & (b->size - 1);
+    while (b->rows[at].key && b->rows[at].key != key) at = (at + 1) & (b->size - 1);
+    return &b->rows[at];
 }
 
 static int breakpoints_grow(struct breakpoints *b) {
-    struct breakpoints fresh = {.size = b->size ? b->size * 2 : 16};
-    fresh.keys = calloc(fresh.size, sizeof *fresh.keys);
-    fresh.slots = calloc(fresh.size, sizeof *fresh.slots);
-    if (!fresh.keys || !fresh.slots) {
-        free(fresh.keys);
-        free(fresh.slots);
-        return -ENOMEM;
-    }
-    for (size_t i = 0; i < b->size; i++) {
-        if (!b->keys[i] || b->keys[i] == REMOVED) continue;
-        size_t row = breakpoint_row(&fresh, b->keys[i]);
-        fresh.keys[row] = b->keys[i];
-        fresh.slots[row] = b->slots[i];
-        fresh.filled++;
-    }
-    free(b->keys);
-    free(b->slots);
+    struct breakpoints fresh = {.size = b->size ? b->size * 2 : 16, .filled = b->filled};
+    fresh.rows = calloc(fresh.size, sizeof *fresh.rows);
+    if (!fresh.rows) return -ENOMEM;
+    for (size_t i = 0; i < b->size; i++)
+        if (b->rows[i].key) *breakpoint_row(&fresh, b->rows[i].key) = b->rows[i];
+    free(b->rows);
     *b = fresh;
     return 0;
 }
@@ -500,15 +484,13 @@ int tl_code_breakpoint(struct tl_code *c, size_t offset, long slot) {
     int error = 0;
     pthread_mutex_lock(&code_lock);
     if (slot < 0) {
-        size_t row = b->size ? breakpoint_row(b, offset + 1) : 0;
-        if (b->size && b->keys[row]) b->keys[row] = REMOVED;
+        if (b->size) breakpoint_row(b, offset + 1)->on = 0;
     } else {
         if (b->filled * 2 >= b->size) error = breakpoints_grow(b);
         if (!error) {
-            size_t row = breakpoint_row(b, offset + 1);
-            b->filled += !b->keys[row];
-            b->keys[row] = offset + 1;
-            b->slots[row] = (uint32_t)slot;
+            struct breakpoint *row = breakpoint_row(b, offset + 1);
+            b->filled += !row->key;
+            *row = (struct breakpoint){offset + 1, (uint32_t)slot, 1};
         }
     }
     pthread_mutex_unlock(&code_lock);
@@ -516,36 +498,39 @@ int tl_code_breakpoint(struct tl_code *c, size_t offset, long slot) {
 }
 
 /* Requires the code lock. */
-static uint64_t breakpoint_slot(const struct tl_range *row, uint64_t pc) {
+static const struct breakpoint *breakpoint_at(const struct tl_range *row, uint64_t pc) {
     const struct breakpoints *b = &row->code->breakpoints;
-    if (!b->size || pc >= row->slots) return 0;
-    size_t at = breakpoint_row(b, pc - row->start + 1);
-    return b->keys[at] ? tl_code_slot_address(row->code, b->slots[at]) : 0;
+    if (!b->size || pc >= row->slots) return NULL;
+    const struct breakpoint *found = breakpoint_row(b, pc - row->start + 1);
+    return found->key ? found : NULL;
 }
 
 uint64_t tl_code_breakpoint_slot(uint64_t pc) {
     struct tl_range row;
     pthread_mutex_lock(&code_lock);
-    uint64_t slot = tl_range_find(pc, &row) ? breakpoint_slot(&row, pc) : 0;
+    const struct breakpoint *found = tl_range_find(pc, &row) ? breakpoint_at(&row, pc) : NULL;
+    uint64_t slot = found && found->on ? tl_code_slot_address(row.code, found->slot) : 0;
     pthread_mutex_unlock(&code_lock);
     return slot;
 }
 
-enum tl_place tl_code_place(uint64_t pc, uint64_t *home) {
+enum tl_place tl_code_place(uint64_t pc, struct tl_slot_place *meaning) {
     struct tl_range row;
     enum tl_place place = TL_PLACE_OUTSIDE;
-    *home = pc;
+    *meaning = (struct tl_slot_place){.pc = pc, .pc_register = -1};
     pthread_mutex_lock(&code_lock);
     if (tl_range_find(pc, &row)) {
         if (pc >= row.slots) {
             const struct slot *s = &row.code->slots[(pc - row.slots) / TL_SLOT_BYTES];
-            *home = (pc - row.slots) % TL_SLOT_BYTES >= s->passed_offset ? s->pc_after : s->pc_before;
+            for (size_t i = 0; i < s->count && s->places[i].start <= (pc - row.slots) % TL_SLOT_BYTES; i++)
+                *meaning = s->places[i];
             place = TL_PLACE_SLOT;
         } else if (row.code->kind == TL_CODE_STEPPING) {
-            *home = pc - row.start + (uint64_t)row.code->home->rx;
+            meaning->pc = pc - row.start + (uint64_t)row.code->home->rx;
             place = TL_PLACE_STEP;
         } else {
-            place = breakpoint_slot(&row, pc) ? TL_PLACE_BREAKPOINT : TL_PLACE_CODE;
+            const struct breakpoint *found = breakpoint_at(&row, pc);
+            place = !found ? TL_PLACE_CODE : found->on ? TL_PLACE_BREAKPOINT : TL_PLACE_GONE;
         }
     }
     pthread_mutex_unlock(&code_lock);

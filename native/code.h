@@ -53,27 +53,34 @@ int tl_code_patch(struct tl_code *copy, size_t offset, const uint8_t *bytes, siz
 int tl_code_patch_each(struct tl_code *copy, const uint32_t *offsets, size_t n, const uint8_t *bytes, size_t count);
 int tl_code_read(const struct tl_code *code, size_t offset, uint8_t *bytes, size_t count);
 
-/* Puts one relocated instruction into a slot. It stands for the instruction at pc_before; at [passed_offset, ..) it
- * has been executed and what is left leads to pc_after. */
-int tl_code_slot_write(struct tl_code *copy, size_t slot, const uint8_t *bytes, size_t count, uint64_t pc_before,
-                       uint64_t pc_after, uint32_t passed_offset);
-/* Registers (slot >= 0) or forgets (slot < 0) the breakpoint at an offset; the trap itself is patched apart. */
+/* What a pc at or above `start` (and below the next row's) in a slot means: the program is at `pc`, or at the address
+ * in general register `pc_register` where that is not -1, once sp_adjust is added to the stack pointer. */
+struct tl_slot_place {
+    uint64_t pc;
+    uint8_t start;
+    int8_t sp_adjust;
+    int8_t pc_register;
+};
+#define TL_SLOT_PLACES 6
+
+/* Puts one relocated instruction into a slot, with the meaning of each of its pcs, in order of `start`. */
+int tl_code_slot_write(struct tl_code *copy, size_t slot, const uint8_t *bytes, size_t count,
+                       const struct tl_slot_place *places, size_t n);
+/* Switches on (slot >= 0) or off (slot < 0) the breakpoint at an offset; the trap itself is patched apart. */
 int tl_code_breakpoint(struct tl_code *copy, size_t offset, long slot);
 
 /* Copies the row that holds `pc` and returns 1, or returns 0. Called by handlers: no lock, no allocation. */
 int tl_range_find(uint64_t pc, struct tl_range *row);
-/* 1 unless `pc` lies in the middle of a relocated instruction. Called by handlers. */
-int tl_range_can_stop(const struct tl_range *row, uint64_t pc);
-
 /* What a pc means to a debugger: the pc in the copy the fiber belongs to. */
 enum tl_place {
     TL_PLACE_OUTSIDE,    /* not in registered code */
-    TL_PLACE_CODE,       /* in an image or a private copy; *home is the pc itself */
-    TL_PLACE_BREAKPOINT, /* trap_pc holds a breakpoint of a private copy */
-    TL_PLACE_STEP,       /* in a stepping copy; *home is the same place in its home */
-    TL_PLACE_SLOT,       /* in a slot; *home is the pc before or after its instruction */
+    TL_PLACE_CODE,       /* in an image or a private copy */
+    TL_PLACE_BREAKPOINT, /* the same, and a breakpoint is there */
+    TL_PLACE_GONE,       /* the same, and a breakpoint was there once */
+    TL_PLACE_STEP,       /* in a stepping copy; the meaning is the same place in its home */
+    TL_PLACE_SLOT,       /* in a slot */
 };
-enum tl_place tl_code_place(uint64_t pc, uint64_t *home);
+enum tl_place tl_code_place(uint64_t pc, struct tl_slot_place *meaning);
 /* The address of the slot that runs the instruction displaced by the breakpoint at `pc`; 0 if there is none. */
 uint64_t tl_code_breakpoint_slot(uint64_t pc);
 

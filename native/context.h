@@ -32,6 +32,13 @@ void tl_arch_record_reset(struct tl_fiber *fiber, uint64_t entry);
 uint64_t tl_arch_pc(const struct tl_fiber *fiber);
 void tl_arch_set_pc(struct tl_fiber *fiber, uint64_t pc);
 uint64_t tl_arch_sp(const struct tl_fiber *fiber);
+/* Adds to the stack pointer of a stopped fiber. */
+void tl_arch_add_sp(struct tl_fiber *fiber, int64_t bytes);
+/* General register number n, as the machine numbers them. */
+uint64_t tl_arch_register(const struct tl_fiber *fiber, unsigned n);
+/* Where component n of the extended state lies, from the start of struct tl_fiber: x86-64 numbers the bits of XCR0
+ * from 2 on; 0 for one that is absent. aarch64 has none. */
+int tl_arch_state_component(unsigned n, uint32_t *offset, uint32_t *bytes);
 /* Arguments and results by the machine's C calling convention, on a READY fiber. The k-th integer (float) argument
  * goes to its register; -1 when there is no register left, and the words left over go to tl_arch_stack_words, in
  * order. Bits are those of the value, zero- or sign-extended by the caller. */
@@ -42,6 +49,8 @@ uint64_t tl_arch_int_result(const struct tl_fiber *fiber);
 uint64_t tl_arch_float_result(const struct tl_fiber *fiber);
 /* The address of the trap instruction that stopped the fiber at `pc` with this fault, and 1; or 0 if it was none. */
 int tl_arch_breakpoint_pc(const struct tl_fiber *fiber, uint64_t *trap_pc);
+/* 1 when the breakpoint instruction stands at `code`. */
+int tl_arch_is_trap(const void *code);
 /* 1 when leaving a handler without sigreturn is safe on this machine and kernel. */
 int tl_arch_direct_allowed(void);
 

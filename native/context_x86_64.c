@@ -120,6 +120,23 @@ void tl_arch_record_reset(struct tl_fiber *fiber, uint64_t entry) {
     *slot(fiber, TL_RSP) = (uint64_t)(top - 3); /* a multiple of 16, less 8: as after a call */
 }
 
+void tl_arch_add_sp(struct tl_fiber *fiber, int64_t bytes) { *slot(fiber, TL_RSP) += (uint64_t)bytes; }
+
+/* In the numbering of instruction encodings: rax rcx rdx rbx rsp rbp rsi rdi r8 .. r15. */
+uint64_t tl_arch_register(const struct tl_fiber *fiber, unsigned n) {
+    if (n == 4) return fiber->record[TL_RSP / 8];
+    return fiber->record[TL_RAX / 8 + n - (n > 4)];
+}
+
+int tl_arch_state_component(unsigned n, uint32_t *offset, uint32_t *bytes) {
+    unsigned a, b, c, d;
+    if (n < 2 || n > 31 || !(xsave_mask[0] >> n & 1)) return 0;
+    __cpuid_count(13, n, a, b, c, d); /* eax: size, ebx: offset in the standard format */
+    *offset = TL_XSAVE + b;
+    *bytes = a;
+    return 1;
+}
+
 /* System V AMD64 ABI 1.0, 3.2.3. */
 int tl_arch_set_int(struct tl_fiber *fiber, unsigned k, uint64_t bits) {
     static const uint8_t order[6] = {TL_RDI, TL_RSI, TL_RDX, TL_RCX, TL_R8, TL_R9};
@@ -162,6 +179,8 @@ int tl_arch_breakpoint_pc(const struct tl_fiber *fiber, uint64_t *trap_pc) {
     *trap_pc = tl_arch_pc(fiber) - 1; /* int3 reports the pc behind itself */
     return 1;
 }
+
+int tl_arch_is_trap(const void *code) { return *(const uint8_t *)code == 0xcc; }
 
 int tl_arch_direct_allowed(void) { return direct_allowed; }
 

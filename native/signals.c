@@ -143,7 +143,7 @@ static void on_fault(int sig, siginfo_t *info, void *raw) {
 /* The interrupted thread runs `fiber`, whose pending bits ask it to stop. Where that can be done at once, do it:
  *   - in native code: as a fault would be delivered;
  *   - in the restartable part of enter or resume: back to its first instruction, which looks at the bits.
- * Elsewhere (a C function called by native code, a stub, the middle of a relocated instruction) the bits stay set:
+ * Elsewhere (a C function called by native code, a stub) the bits stay set:
  * the next resume sees them, and the ticker asks again as long as `kick` is set. */
 static void take_interrupt(struct tl_fiber *fiber, ucontext_t *context) {
     uint64_t pc = tl_context_pc(context);
@@ -152,7 +152,7 @@ static void take_interrupt(struct tl_fiber *fiber, ucontext_t *context) {
         tl_context_restart(context, fiber, tl_enter_restart);
     } else if (pc >= (uint64_t)tl_resume_restart && pc < (uint64_t)tl_resume_end) {
         tl_context_restart(context, fiber, tl_resume_restart);
-    } else if (tl_range_find(pc, &row) && tl_range_can_stop(&row, pc)) {
+    } else if (tl_range_find(pc, &row)) {
         memset(&fiber->fault, 0, sizeof fiber->fault);
         enum tl_path path = fiber->path == TL_PATH_DIRECT ? TL_PATH_DIRECT : TL_PATH_INJECT;
         deliver(fiber, context, TL_STOP_INTERRUPT, path);

@@ -184,12 +184,12 @@ static int ticker_arm(void) {
 int tl_thread_prepare(struct tl_thread *self) {
     uint32_t epoch = atomic_load(&tl_epoch);
     int error = self->ready ? 0 : enlist(self);
+    if (!error && atomic_load(&parked) && atomic_load(&parker) != self->tid) return TL_ERR_PARKED;
     if (!error) error = ensure_altstack(self);
     if (!error) error = tl_signals_install();
     if (!error) error = ticker_arm();
     if (error) return error;
     tl_signals_unblock();
-    if (atomic_load(&parked) && atomic_load(&parker) != self->tid) return TL_ERR_PARKED;
     self->epoch = epoch;
     return 0;
 }

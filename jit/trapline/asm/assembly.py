@@ -170,9 +170,7 @@ def _check_label(
 _ENCODED: Final[dict[tuple[str, str], bytes]] = {}
 
 
-def _encode(
-    waiting: list[tuple[Item, syntax_x86_64.Parsed | syntax_aarch64.Parsed]], arch: str
-) -> None:
+def _encode(waiting: list[tuple[Item, syntax_x86_64.Parsed | syntax_aarch64.Parsed]], arch: str) -> None:
     """Get the bytes of every waiting line and check them."""
     wanted: dict[str, None] = {}
     for _item, parsed in waiting:
@@ -215,12 +213,12 @@ def _explain(refusal: Refusal, mnemonic: str) -> str:
         return f"found operands that {mnemonic!r} does not take"
     if "MISSINGFEATURE" in reason:
         return f"found {mnemonic!r} in a form that keystone does not have (.byte or .long give any encoding)"
+    if reason in ("Unknown error", "keystone gave no bytes and no reason"):
+        return f"found operands or numbers that {mnemonic!r} cannot encode"
     return f"found an instruction that cannot be encoded: {reason}"
 
 
-def _directive(
-    line: SourceLine, symbols: Mapping[str, int], arch: str, reserved: frozenset[str]
-) -> Item | None:
+def _directive(line: SourceLine, symbols: Mapping[str, int], arch: str, reserved: frozenset[str]) -> Item | None:
     """A data directive as an item; None for those that say nothing about bytes."""
     head = line.head
     size_bytes = _DATA_BYTES.get(head, 0)
@@ -259,10 +257,8 @@ def _directive(
     if head in (".balign", ".p2align"):
         if not 1 <= len(operands) <= 3:
             raise line.error(f"found {len(operands)} operands, expected an alignment and perhaps a fill byte")
-        if head == ".p2align":
-            align = 1 << constant(operands[0], 0, 16)
-        else:
-            align = constant(operands[0], 1, 1 << 16)
+        powers = head == ".p2align"
+        align = 1 << constant(operands[0], 0, 16) if powers else constant(operands[0], 1, 1 << 16)
         if align & (align - 1):
             raise line.error(f"found the alignment {align}, expected a power of two")
         filler = constant(operands[1], -128, 255) & 255 if len(operands) > 1 else None

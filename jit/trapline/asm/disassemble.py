@@ -195,8 +195,9 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-_NO_ACCESS: Final = _words("lea nop prefetch prefetchw prefetchnta prefetcht0 prefetcht1 prefetcht2 clflush clflushopt clwb cldemote "
-    "invlpg")
+_NO_ACCESS: Final = _words(
+    "lea nop prefetch prefetchw prefetchnta prefetcht0 prefetcht1 prefetcht2 clflush clflushopt clwb cldemote invlpg"
+)
 _TRAPS_X86: Final = _words("int3 int1 int into ud0 ud1 ud2 ud2b hlt icebp")
 _LOOPS: Final = _words("loop loope loopne jrcxz jecxz jcxz xbegin")
 _RETURNS: Final = _words("ret retf retfq iret iretd iretq sysret sysretq sysexit")
@@ -204,13 +205,17 @@ _CALLS: Final = _words("call lcall")
 _JUMPS: Final = _words("jmp ljmp")
 _STRING: Final = _words("movs stos lods scas cmps ins outs")
 # Stores that capstone 5.0 reports as reads, or the reverse, found by the emulator test of tests/asm.
-_WRITES_X86: Final = _words("movntps movntpd movntdq movnti movntq maskmovdqu fst fstp fist fistp fisttp fbstp fnstcw fnstsw fnstenv "
+_WRITES_X86: Final = _words(
+    "movntps movntpd movntdq movnti movntq maskmovdqu fst fstp fist fistp fisttp fbstp fnstcw fnstsw fnstenv "
     "fnsave fxsave fxsave64 xsave xsave64 xsavec xsavec64 xsaveopt xsaveopt64 stmxcsr vstmxcsr sgdt sidt sldt "
-    "str")
+    "str"
+)
 _UPDATES_X86: Final = _words("cmpxchg cmpxchg8b cmpxchg16b xadd xchg")
-_READS_X86: Final = _words("fld fild fbld fldcw fldenv frstor fadd fsub fsubr fmul fdiv fdivr fcom fcomp fiadd fisub fisubr fimul "
+_READS_X86: Final = _words(
+    "fld fild fbld fldcw fldenv frstor fadd fsub fsubr fmul fdiv fdivr fcom fcomp fiadd fisub fisubr fimul "
     "fidiv fidivr ficom ficomp fxrstor fxrstor64 xrstor xrstor64 ldmxcsr vldmxcsr cmp test ptest comiss comisd "
-    "ucomiss ucomisd bt push call jmp mul imul div idiv movntdqa")
+    "ucomiss ucomisd bt push call jmp mul imul div idiv movntdqa"
+)
 
 
 def _x86_memory(found: Any, operand: Any, mnemonic: str) -> MemoryOperand:

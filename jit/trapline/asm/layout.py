@@ -110,9 +110,7 @@ class Layout:
             for fixup in item.fixups:
                 for name, _factor in fixup.value.labels:
                     if name != "." and name not in self._label_items:
-                        raise item.source.error(
-                            f"found {name!r}, expected a label of this text or a name in `symbols`"
-                        )
+                        raise item.source.error(f"found {name!r}, expected a label of this text or a name in `symbols`")
 
     def _place(self) -> None:
         offset = 0

@@ -307,7 +307,7 @@ def read_string(body: str, where: SourceLine) -> bytes:
             out.append(_ESCAPES[escape])
             at += 1
         else:
-            raise where.error(f"found the escape \\{escape}, expected \\n \\t \\r \\0 \\xNN \\\\ or \\\"")
+            raise where.error(f'found the escape \\{escape}, expected \\n \\t \\r \\0 \\xNN \\\\ or \\"')
     return bytes(out)
 
 

@@ -59,8 +59,20 @@ SIZES: Final = {
 }
 _CONDITIONS: Final = {
     **{name: name for name in ("o", "no", "b", "ae", "e", "ne", "be", "a", "s", "ns", "p", "np", "l", "ge", "le", "g")},
-    **{"c": "b", "nae": "b", "nb": "ae", "nc": "ae", "z": "e", "nz": "ne", "na": "be", "nbe": "a"},
-    **{"pe": "p", "po": "np", "nge": "l", "nl": "ge", "ng": "le", "nle": "g"},
+    "c": "b",
+    "nae": "b",
+    "nb": "ae",
+    "nc": "ae",
+    "z": "e",
+    "nz": "ne",
+    "na": "be",
+    "nbe": "a",
+    "pe": "p",
+    "po": "np",
+    "nge": "l",
+    "nl": "ge",
+    "ng": "le",
+    "nle": "g",
 }
 CONDITION_CODES: Final = {
     name: code
@@ -180,6 +192,7 @@ class Reader:
     def __init__(self, where: SourceLine, symbols: Mapping[str, int]) -> None:
         self._where = where
         self._symbols = symbols
+        self.wide_displacement = False
 
     def expression(self, text: str) -> Expression:
         """A constant expression, perhaps with labels."""
@@ -239,10 +252,8 @@ class Reader:
         base, index, scale = self._address(registers)
         if displacement.labels and not base == "rip":
             raise where.error(f"found a label in [{inner}], expected [rip + label] or lea into a register first")
-        if base != "rip" and not -(1 << 31) <= displacement.constant < 1 << 31:
-            raise where.error(
-                f"found the displacement {displacement.constant:#x}, expected -0x80000000 to 0x7fffffff"
-            )
+        if base != "rip" and not self.wide_displacement and not -(1 << 31) <= displacement.constant < 1 << 31:
+            raise where.error(f"found the displacement {displacement.constant:#x}, expected -0x80000000 to 0x7fffffff")
         return Memory(size_bytes, segment, base, index, scale, displacement, decorations)
 
     def _terms(self, text: str) -> tuple[list[tuple[str, int, bool]], Expression]:
@@ -296,7 +307,7 @@ class Reader:
             if factor not in (1, 2, 4, 8):
                 raise where.error(f"found the scale {factor}, expected 1, 2, 4 or 8")
             vector = name[1:3] == "mm"
-            if not vector and name not in ("rip", "eip") and REGISTERS[name] not in (4, 8) or name in RESERVED_BASES:
+            if (not vector and name not in ("rip", "eip") and REGISTERS[name] not in (4, 8)) or name in RESERVED_BASES:
                 raise where.error(f"found {name!r} in an address, expected a 32-bit or 64-bit general register")
             if factor == 1 and base is None and not vector and not (written and len(registers) > 1):
                 base = name
@@ -318,9 +329,9 @@ class Reader:
 
 
 RESERVED_BASES: Final = _SEGMENTS | frozenset(
-    ("riz", "eiz", "st")
-    + tuple(f"{kind}{number}" for kind in ("mm", "k", "cr", "dr") for number in range(16))
-    + tuple(f"st({number})" for number in range(8))
+    name
+    for name in REGISTERS
+    if name in ("riz", "eiz", "st") or name[:2] in ("st", "cr", "dr") or (name[0] in "km" and name[-1].isdigit())
 )
 _SIZE_NAMES: Final = {
     1: "byte",
@@ -393,6 +404,7 @@ def parse(where: SourceLine, symbols: Mapping[str, int]) -> Parsed:
             prefixes.remove(name)
     if not prefixes and (branch := _branch(where, mnemonic, rest, reader, prefix)) is not None:
         return branch
+    reader.wide_displacement = mnemonic == "movabs"
     operands = [reader.operand(text) for text in split_operands(rest, where)]
     if prefix and mnemonic not in ("jmp", "call", "ret"):
         raise where.error("found notrack or bnd, expected a branch after it")
@@ -482,6 +494,8 @@ def _own_encoding(where: SourceLine, mnemonic: str, operands: list[Operand]) -> 
             number = _general_number(first.name)
             code = bytes([0x48 | number >> 3, 0xB8 | number & 7]) + bytes(8)
             return Parsed(code=code, fixups=(Fixup(2, 8, FixupKind.ABSOLUTE, second.value),), mnemonic=mnemonic)
+    if mnemonic == "movabs" and len(operands) == 2 and not isinstance(operands[1], Immediate):
+        return _moffs(where, operands)
     if mnemonic in _ONE_REGISTER:
         mandatory, wide, opcode, digit = _ONE_REGISTER[mnemonic]
         if not isinstance(first, Register) or len(operands) != 1 or first.name[0] not in "re":
@@ -500,15 +514,30 @@ def _own_encoding(where: SourceLine, mnemonic: str, operands: list[Operand]) -> 
         rex = 0x40 | numbers[0] >> 3 << 2 | numbers[1] >> 3
         middle = bytes([rex]) if rex != 0x40 else b""
         opcode = b"\x0f\xff" if mnemonic == "ud0" else b"\x0f\xb9"
-        return Parsed(
-            code=middle + opcode + bytes([0xC0 | (numbers[0] & 7) << 3 | numbers[1] & 7]), mnemonic=mnemonic
-        )
+        return Parsed(code=middle + opcode + bytes([0xC0 | (numbers[0] & 7) << 3 | numbers[1] & 7]), mnemonic=mnemonic)
     for operand in operands:
         if isinstance(operand, Immediate):
             _constant(where, operand.value)
     if len(operands) == 2 and mnemonic != "lea":
         _refuse_high_bytes(where, operands)
     return None
+
+
+def _moffs(where: SourceLine, operands: list[Operand]) -> Parsed:
+    """movabs between the accumulator and an address of 64 bits."""
+    store = isinstance(operands[0], Memory)
+    memory, register = operands if store else operands[::-1]
+    accumulators = {"al": b"\xa0", "ax": b"\x66\xa1", "eax": b"\xa1", "rax": b"\x48\xa1"}
+    if not isinstance(memory, Memory) or not isinstance(register, Register) or register.name not in accumulators:
+        raise where.error("found other operands, expected movabs r64, number or movabs rax, [address] or back")
+    if memory.base is not None or memory.index is not None:
+        raise where.error("found a register in the address of movabs, expected a number alone")
+    code = bytearray(accumulators[register.name])
+    code[-1] |= 2 if store else 0
+    if memory.segment in ("fs", "gs"):
+        code.insert(0, 0x64 if memory.segment == "fs" else 0x65)
+    value = _constant(where, memory.displacement)
+    return Parsed(code=bytes(code) + (value & _MASK_64).to_bytes(8, "little"), mnemonic="movabs")
 
 
 def _refuse_high_bytes(where: SourceLine, operands: list[Operand]) -> None:
@@ -555,8 +584,12 @@ def _with_size(where: SourceLine, mnemonic: str, operands: list[Operand], operan
     else:
         shift = len(operands) == 2 and isinstance(operands[1], Register) and operands[1].name == "cl"
         if _NEED_SIZE.fullmatch(mnemonic) and (
-            len(operands) == 1 or shift or not isinstance(operands[0], Register) or mnemonic[:3] in ("mov", "cvt")
-            or mnemonic in ("crc32",) or mnemonic[0] in "vf"
+            len(operands) == 1
+            or shift
+            or not isinstance(operands[0], Register)
+            or mnemonic[:3] in ("mov", "cvt")
+            or mnemonic in ("crc32",)
+            or mnemonic[0] in "vf"
         ):
             raise where.error("found memory without a size, expected byte, word, dword or qword ptr before '['")
         return operand

@@ -1,0 +1,247 @@
+"""The typed face of the native core: cdata in, Python objects out. The only importer of `_native` and `_core`.
+
+`_native` is the cffi module; `_core`, the C-API types, is a second module of the same shared object, so that both
+share one core (two copies of the core would steal each other's traps).
+"""
+
+from __future__ import annotations
+
+import importlib.machinery
+import importlib.util
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from trapline import arch
+from trapline._native import ffi, lib
+from trapline.errors import CodeError, FiberError, NativeError
+
+if TYPE_CHECKING:
+    from trapline._core import Event, Fiber, Function, configure
+else:
+
+    def _load_core() -> Any:
+        """The module `_core` out of the shared object of `_native`."""
+        path = sys.modules["trapline._native"].__file__
+        loader = importlib.machinery.ExtensionFileLoader("trapline._core", path)
+        spec = importlib.util.spec_from_file_location("trapline._core", path, loader=loader)
+        module = importlib.util.module_from_spec(spec)
+        sys.modules["trapline._core"] = module
+        loader.exec_module(module)
+        return module
+
+    _core = _load_core()
+    Event, Fiber, Function, configure = _core.Event, _core.Fiber, _core.Function, _core.configure
+
+__all__ = [
+    "CHECK_ADDRESS",
+    "HOST",
+    "PAGE_BYTES",
+    "Code",
+    "Event",
+    "Fiber",
+    "Function",
+    "SlotPlace",
+    "configure",
+    "direct_allowed",
+    "handlers_aside",
+    "install_handlers",
+    "read_memory",
+    "set_switch_interval",
+    "trim_pool",
+    "write_memory",
+]
+
+
+def _components() -> tuple[tuple[int, int, int], ...]:
+    offset, size_bytes = ffi.new("uint32_t *"), ffi.new("uint32_t *")
+    found = [
+        (number, offset[0], size_bytes[0])
+        for number in range(2, 32)
+        if lib.tl_arch_state_component(number, offset, size_bytes)
+    ]
+    return tuple(found)
+
+
+HOST = arch.host(_components())
+CHECK_ADDRESS = int(ffi.cast("uintptr_t", ffi.addressof(lib, "tl_stub_check")))
+PAGE_BYTES = int(lib.tl_page_bytes)
+
+_ERRORS = {
+    lib.TL_ERR_CAPACITY: "the bytes do not fit into what is left of the image's capacity",
+    lib.TL_ERR_RANGE: "the offset lies outside the published code",
+    lib.TL_ERR_LIVE: "the image still has copies",
+    lib.TL_ERR_KIND: "an image is never patched and a copy is never appended to; take a copy of the image",
+    lib.TL_ERR_BROKEN: "this forked process could not get memory of its own for the copy",
+    lib.TL_ERR_CLOSED: "the file descriptor behind the code memory was closed by somebody else",
+}
+
+
+def _fail(error: int, doing: str) -> CodeError | NativeError:
+    if error in _ERRORS:
+        return CodeError(f"{doing}: {_ERRORS[error]}")
+    return NativeError(f"{doing}: the system refused: {os.strerror(-error)}")
+
+
+class SlotPlace(NamedTuple):
+    """What a pc at or above `start` in a slot means; see struct tl_slot_place in native/code.h."""
+
+    start: int
+    pc: int
+    sp_adjust: int = 0
+    pc_register: int = -1
+
+
+class Code:
+    """One executable mapping of the core: an image, a private copy or a stepping copy.
+
+    It is unmapped when the last reference goes; `_keep` holds what it depends on until then.
+    """
+
+    __slots__ = ("_code", "_keep", "base", "capacity_bytes")
+
+    def __init__(self, code: Any, keep: tuple[Code, ...]) -> None:
+        self._code = code
+        self._keep = keep
+        self.base = int(lib.tl_code_base(code))
+        self.capacity_bytes = int(lib.tl_code_capacity(code))
+
+    @classmethod
+    def image(cls, capacity_bytes: int) -> Code:
+        """A new image with room for so many bytes. Raises NativeError."""
+        error = ffi.new("int *")
+        code = lib.tl_code_image(capacity_bytes, error)
+        if not code:
+            raise _fail(error[0], f"code image of {capacity_bytes} bytes")
+        return cls(code, ())
+
+    def copy(self, slots: int, home: Code | None = None) -> Code:
+        """A private copy of this image, or with `home` a stepping copy of that. Raises NativeError, CodeError."""
+        error = ffi.new("int *")
+        code = lib.tl_code_copy(self._code, slots, home._code if home else ffi.NULL, error)
+        if not code:
+            raise _fail(error[0], "copy of a code image")
+        return Code(code, (self, home) if home else (self,))
+
+    def __del__(self) -> None:
+        # The core goes before Python's modules do at exit; then the process takes its memory with it.
+        if lib is not None and hasattr(self, "_code"):
+            lib.tl_code_free(self._code)
+
+    @property
+    def used_bytes(self) -> int:
+        return int(lib.tl_code_used(self._code))
+
+    @property
+    def slots(self) -> int:
+        return int(lib.tl_code_slots(self._code))
+
+    @property
+    def own_pages(self) -> int:
+        """How many pages are not the image's."""
+        return int(lib.tl_code_own_pages(self._code))
+
+    def slot_address(self, slot: int) -> int:
+        return int(lib.tl_code_slot_address(self._code, slot))
+
+    def publish(self, code: bytes, align_bytes: int) -> int:
+        """Appends; returns the offset. Raises CodeError, NativeError."""
+        offset = ffi.new("size_t *")
+        error = lib.tl_code_publish(self._code, code, len(code), align_bytes, offset)
+        if error:
+            raise _fail(error, f"publishing {len(code)} bytes of code")
+        return int(offset[0])
+
+    def patch(self, offset: int, code: bytes) -> None:
+        error = lib.tl_code_patch(self._code, offset, code, len(code))
+        if error:
+            raise _fail(error, f"patching {len(code)} bytes at offset {offset:#x}")
+
+    def patch_each(self, offsets: Sequence[int], code: bytes) -> None:
+        error = lib.tl_code_patch_each(self._code, ffi.new("uint32_t[]", offsets), len(offsets), code, len(code))
+        if error:
+            raise _fail(error, f"patching {len(offsets)} places")
+
+    def read(self, offset: int, size_bytes: int) -> bytes:
+        out = ffi.new("uint8_t[]", size_bytes)
+        error = lib.tl_code_read(self._code, offset, out, size_bytes)
+        if error:
+            raise _fail(error, f"reading {size_bytes} bytes at offset {offset:#x}")
+        return bytes(ffi.buffer(out, size_bytes))
+
+    def write_slot(self, slot: int, code: bytes, places: Sequence[SlotPlace]) -> None:
+        rows = ffi.new("struct tl_slot_place[]", len(places))
+        for row, place in zip(rows, places, strict=True):
+            row.start, row.pc = place.start, place.pc
+            row.sp_adjust, row.pc_register = place.sp_adjust, place.pc_register
+        error = lib.tl_code_slot_write(self._code, slot, code, len(code), rows, len(places))
+        if error:
+            raise _fail(error, f"writing slot {slot}")
+
+    def set_breakpoint(self, offset: int, slot: int | None) -> None:
+        """Switches the breakpoint at an offset on, with its slot, or off."""
+        error = lib.tl_code_breakpoint(self._code, offset, -1 if slot is None else slot)
+        if error:
+            raise _fail(error, f"breakpoint at offset {offset:#x}")
+
+
+def read_memory(address: int, size_bytes: int) -> bytes:
+    """Up to `size_bytes` bytes of this process from an absolute address: fewer where readable memory ends."""
+    if not 0 <= address < 1 << 64 or size_bytes < 0:
+        raise FiberError(f"found {size_bytes} bytes at {address:#x}, expected a 64-bit address and a size")
+    out = ffi.new("uint8_t[]", size_bytes)
+    count = lib.tl_memory_read(address, out, size_bytes)
+    if count < 0 and count != -14:  # EFAULT: nothing there
+        raise NativeError(f"reading memory at {address:#x}: the system refused: {os.strerror(-count)}")
+    return bytes(ffi.buffer(out, max(count, 0)))
+
+
+def write_memory(address: int, data: bytes) -> None:
+    """Writes bytes of this process at an absolute address. Raises FiberError where they cannot all be written."""
+    count = lib.tl_memory_write(address, data, len(data)) if 0 <= address < 1 << 64 else -14
+    if count < 0 and count != -14:
+        raise NativeError(f"writing memory at {address:#x}: the system refused: {os.strerror(-count)}")
+    if count != len(data):
+        raise FiberError(f"{max(count, 0)} of {len(data)} bytes at {address:#x} could be written: no writable memory")
+
+
+def install_handlers() -> None:
+    """Puts trapline's fault handlers back on top if another library has installed its own since; idempotent.
+
+    The core does so by itself about every switch interval. Call it after loading a library that installs fault
+    handlers when native code runs right afterwards. Raises NativeError.
+    """
+    error = lib.tl_signals_install()
+    if error:
+        raise _fail(error, "installing fault handlers")
+
+
+class handlers_aside:  # noqa: N801 - used as a statement
+    """A context in which no thread runs native code and our fault handlers are off, for those who change theirs."""
+
+    def __init__(self, timeout_us: int) -> None:
+        self._timeout_us = timeout_us
+
+    def __enter__(self) -> None:
+        lib.tl_park(self._timeout_us)
+        lib.tl_signals_remove()
+
+    def __exit__(self, *exception: object) -> None:
+        lib.tl_signals_install()
+        lib.tl_unpark()
+
+
+def set_switch_interval(seconds: float) -> None:
+    """How long native code keeps the GIL before other Python threads get their turn."""
+    lib.tl_ticker_set_interval(max(100, min(int(seconds * 1e6), 1_000_000_000)))
+
+
+def trim_pool() -> None:
+    """Gives the memory of pooled fiber stacks back to the system."""
+    lib.tl_pool_trim()
+
+
+def direct_allowed() -> bool:
+    """Whether the trap path `direct` works on this machine."""
+    return bool(lib.tl_arch_direct_allowed())

@@ -1,0 +1,35 @@
+"""Every constant that may be tuned, and the numbers that Python and C agree on.
+
+Sizes end in their unit. "must match" lines are held together by tests/unit/test_constants.py.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+STACK_BYTES: Final = 256 << 10
+"""Stack that a new fiber can use at once."""
+
+MAX_STACK_BYTES: Final = 8 << 20
+"""Address space reserved for a fiber's stack; `Fiber.grow_stack` makes more of it usable."""
+
+IMAGE_CAPACITY_BYTES: Final = 1 << 20
+"""Address space a new CodeImage reserves beyond the code it starts with."""
+
+BREAKPOINT_SLOTS: Final = 16384
+"""How many different instructions of one CodeCopy can have had a breakpoint."""
+
+STEPPING_SLOTS: Final = 65536
+"""How many different instructions one stepping copy can have stepped; then another copy is made."""
+
+PARK_TIMEOUT_US: Final = 100_000
+"""How long to wait for every thread to leave native code before going on without those inside C functions."""
+
+SLOT_BYTES: Final = 64
+"""Room for one displaced instruction. Must match TL_SLOT_BYTES in native/code.h."""
+
+PATHS: Final = {"inject": 0, "direct": 1, "unwind": 2}
+"""How a fault leaves native code. Must match enum tl_path in native/fiber.h."""
+
+GIL_MODES: Final = {"lazy": 0, "release": 1}
+"""What happens to the GIL while native code runs. Must match enum gil_mode in native/core_module.c."""
