@@ -325,7 +325,6 @@ static PyObject *event_new(FiberObject *fiber) {
 
 static int event_traverse(EventObject *self, visitproc visit, void *arg) {
     Py_VISIT(self->fiber);
-    if (Py_TYPE(self)->tp_flags & Py_TPFLAGS_HEAPTYPE) Py_VISIT(Py_TYPE(self));
     return 0;
 }
 
@@ -335,11 +334,9 @@ static int event_clear(EventObject *self) {
 }
 
 static void event_dealloc(EventObject *self) {
-    PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
     Py_CLEAR(self->fiber);
-    type->tp_free(self);
-    if (type->tp_flags & Py_TPFLAGS_HEAPTYPE) Py_DECREF(type);
+    Py_TYPE(self)->tp_free(self);
 }
 
 static PyObject *event_valid(EventObject *self, void *unused) {
@@ -407,21 +404,18 @@ static int fiber_init(FiberObject *self, PyObject *args, PyObject *kwargs) {
 
 static int fiber_traverse(FiberObject *self, visitproc visit, void *arg) {
     Py_VISIT(self->owner);
-    if (Py_TYPE(self)->tp_flags & Py_TPFLAGS_HEAPTYPE) Py_VISIT(Py_TYPE(self));
     return 0;
 }
 
 /* The owner is not cleared: it keeps the code mapped, and a fiber that is part of a cycle may still run. */
 static void fiber_dealloc(FiberObject *self) {
-    PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
     /* A fiber lost in a fork has no thread behind it; its stack is private memory like any other. */
     if (self->fiber) tl_fiber_free(self->fiber);
     self->fiber = NULL;
     Py_CLEAR(self->owner);
     Py_CLEAR(self->name);
-    type->tp_free(self);
-    if (type->tp_flags & Py_TPFLAGS_HEAPTYPE) Py_DECREF(type);
+    Py_TYPE(self)->tp_free(self);
 }
 
 static int fiber_made(const FiberObject *self) {
@@ -468,6 +462,11 @@ static PyObject *fiber_result(FiberObject *self, void *unused) {
     if (!fiber_made(self)) return NULL;
     if (state_of(self->fiber) != TL_FINISHED) return state_error(self, "it has a result once it has finished");
     return result_of(self->fiber, self->result);
+}
+
+static PyObject *fiber_event(FiberObject *self, PyObject *unused) {
+    (void)unused;
+    return fiber_made(self) ? event_new(self) : NULL;
 }
 
 /* Events to `handler` until the code returns or the handler unwinds it. */
@@ -654,6 +653,7 @@ static PyObject *fiber_get_stack(FiberObject *self, void *unused) {
 static PyMethodDef fiber_methods[] = {
     {"resume", (PyCFunction)fiber_resume, METH_NOARGS, "Run to the next event; None when the code returned."},
     {"run", (PyCFunction)fiber_run, METH_O, "run(handler): call it with each event; the code's result."},
+    {"_event", (PyCFunction)fiber_event, METH_NOARGS, "The event of the last stop, made anew."},
     {"unwind", (PyCFunction)fiber_unwind, METH_NOARGS, "Leave the code for good."},
     {"interrupt", (PyCFunction)fiber_interrupt, METH_NOARGS, "Stop it wherever it is; from any thread."},
     {"grow_stack", (PyCFunction)fiber_grow_stack, METH_O, "grow_stack(bytes) -> usable bytes."},
@@ -833,7 +833,6 @@ static PyObject *function_new(PyTypeObject *type, PyObject *args, PyObject *kwar
 static int function_traverse(FunctionObject *self, visitproc visit, void *arg) {
     Py_VISIT(self->owner);
     Py_VISIT(self->handler);
-    if (Py_TYPE(self)->tp_flags & Py_TPFLAGS_HEAPTYPE) Py_VISIT(Py_TYPE(self));
     return 0;
 }
 
@@ -843,14 +842,12 @@ static int function_clear(FunctionObject *self) {
 }
 
 static void function_dealloc(FunctionObject *self) {
-    PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
     Py_CLEAR(self->owner);
     Py_CLEAR(self->name);
     Py_CLEAR(self->parameters);
     Py_CLEAR(self->handler);
-    type->tp_free(self);
-    if (type->tp_flags & Py_TPFLAGS_HEAPTYPE) Py_DECREF(type);
+    Py_TYPE(self)->tp_free(self);
 }
 
 static PyMemberDef function_members[] = {

@@ -12,7 +12,7 @@
 
 #include "../stubs/stubs.h"
 
-/* How a fault leaves native code. The values are part of cdef.h and of tuning.py. */
+/* How a fault leaves native code. Must match trapline.tuning.PATHS. */
 enum tl_path { TL_PATH_INJECT, TL_PATH_DIRECT, TL_PATH_UNWIND };
 
 /*            start            stop (trap, interrupt, check)

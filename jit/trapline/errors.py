@@ -58,3 +58,29 @@ class TrapCode(enum.Enum):
     ALIGNMENT = "misaligned access"
     BUS = "access to memory with nothing behind it"
     STACK_OVERFLOW = "stack overflow"
+
+
+class Trap(TraplineError):
+    """A native function stopped and was unwound.
+
+    `code` says why (None when it was not a trap: a breakpoint, an interrupt, a check with nobody to answer it),
+    `function` is its name, `pc` the address of the instruction, `address` that of the memory access (None where the
+    machine gives none), `registers` what every general register held.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: TrapCode | None,
+        function: str,
+        pc: int,
+        address: int | None,
+        registers: dict[str, int],
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.function = function
+        self.pc = pc
+        self.address = address
+        self.registers = registers

@@ -7,13 +7,25 @@ same line: native/context_<arch>.c and stubs/<arch>.
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from typing import NamedTuple
 
-from trapline.errors import TraplineError
+from trapline.errors import TrapCode, TraplineError
 
-__all__ = ["Arch", "Piece", "Register", "host"]
+__all__ = ["Arch", "Fault", "Piece", "Register", "host"]
+
+
+class Fault(NamedTuple):
+    """What the signal frame said of a fault: struct tl_fault of native/fiber.h, without what only C needs."""
+
+    signal: int
+    code: int
+    vector: int
+    error: int
+    address: int
+    fetch: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +65,9 @@ class Arch:
     """One machine.
 
     `registers` in the order in which a person reads them; `shown` names those a short report prints. `aliases` are
-    further names. `initial` is what an extended-state component holds while its bit in the state's header is clear
-    (offset within the component's first piece, bytes); every other byte is zero. `present_offset` is where that
+    further names. `trap_code` is the breakpoint instruction, and `trap_behind_bytes` how far behind its start the
+    machine reports it. `classify` names a fault, given the bytes at its pc. `initial` is what an extended-state component holds while its bit in the state's header is clear
+    (its first bytes); every other byte is zero. `present_offset` is where that
     header lies, or -1 where every component is always present.
     """
 
@@ -66,7 +79,8 @@ class Arch:
     sp: str
     fp: str
     trap_code: bytes
-    breakpoint_vector: int
+    trap_behind_bytes: int
+    classify: Callable[[Fault, bytes], TrapCode]
     present_offset: int = -1
     components: Mapping[int, tuple[int, int]] = field(default_factory=dict)
     initial: Mapping[int, bytes] = field(default_factory=dict)

@@ -17,6 +17,7 @@ a function; x86-64 has none of this, because it can jump through memory.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -67,12 +68,24 @@ class Relocated:
         raise AssemblyError(f"slot offset {offset:#x}: found no code, expected one below {len(self.code):#x}")
 
 
-def relocate(code: bytes, at: int, to: int, *, arch: str, scratch: str | None = None) -> Relocated:
+def relocate(
+    code: bytes,
+    at: int,
+    to: int,
+    *,
+    arch: str,
+    scratch: str | None = None,
+    landing: Callable[[int], int] | None = None,
+) -> Relocated:
     """Make code for address `to` with the effect of the one instruction `code` at address `at`.
 
     `code` is the whole instruction in its original bytes. The result is at most ``SLOT_BYTES[arch]`` long. On
     aarch64 `scratch` may name a register ("x16", "x17") that is free there; it is used, and listed in
     `clobbers`, only by the forms that cannot do without: vector literals over 1 MiB away and ``blr x30``.
+
+    `landing` maps each address that control goes to directly (the target, the next instruction) to the address that
+    the slot jumps to instead; pushed return addresses and the places stay those of the program. A stepping copy
+    uses it.
 
     Raises AssemblyError for bytes that are not one instruction, for forms that cannot be moved (far calls,
     ``call rsp``, xbegin) and for operands out of reach of `to`.
@@ -85,10 +98,15 @@ def relocate(code: bytes, at: int, to: int, *, arch: str, scratch: str | None = 
     decoded = decode_one(code, at, arch=arch)
     if decoded.size_bytes != len(code):
         raise AssemblyError(f"at {at:#x}: found {len(code)} bytes, expected one instruction of {decoded.size_bytes}")
-    slot = _X86Slot(decoded, to) if arch == "x86_64" else _Aarch64Slot(decoded, to, scratch)
+    to_landing = landing or _same
+    slot = _X86Slot(decoded, to, to_landing) if arch == "x86_64" else _Aarch64Slot(decoded, to, to_landing, scratch)
     result = slot.build()
     assert len(result.code) <= SLOT_BYTES[arch], f"slot of {len(result.code)} bytes for {decoded.text}"
     return result
+
+
+def _same(address: int) -> int:
+    return address
 
 
 def _fits(value: int, bits: int) -> bool:
@@ -98,8 +116,9 @@ def _fits(value: int, bits: int) -> bool:
 class _X86Slot:
     """Code under construction; addresses behind the code are filled in by `finish`."""
 
-    def __init__(self, decoded: Decoded, to: int) -> None:
+    def __init__(self, decoded: Decoded, to: int, landing: Callable[[int], int]) -> None:
         self._decoded = decoded
+        self._landing = landing
         self._to = to
         self._at = decoded.address
         self._next = decoded.next_address & _MASK_64
@@ -122,15 +141,16 @@ class _X86Slot:
 
     def _jump(self, target: int, executed: bool = True) -> None:
         """A direct jump to `target`, through memory if it is far."""
-        distance = signed(target - (self._to + len(self._code) + 5), 64)
+        goal = self._landing(target)
+        distance = signed(goal - (self._to + len(self._code) + 5), 64)
         if _fits(distance, 32):
             self._emit(b"\xe9" + distance.to_bytes(4, "little", signed=True), executed, target)
         else:
-            self._words.append((len(self._code) + 2, target))
+            self._words.append((len(self._code) + 2, goal))
             self._emit(b"\xff\x25" + bytes(4), executed, target)
 
     def _jump_bytes(self, target: int, offset: int) -> int:
-        return 5 if _fits(signed(target - (self._to + offset + 5), 64), 32) else 6
+        return 5 if _fits(signed(self._landing(target) - (self._to + offset + 5), 64), 32) else 6
 
     def _push_return(self) -> None:
         """Push the original's return address out of the slot: touches no register and no flag."""
@@ -254,8 +274,9 @@ class _X86Slot:
 class _Aarch64Slot:
     """The words of a slot under construction."""
 
-    def __init__(self, decoded: Decoded, to: int, scratch: str | None) -> None:
+    def __init__(self, decoded: Decoded, to: int, landing: Callable[[int], int], scratch: str | None) -> None:
         self._decoded = decoded
+        self._landing = landing
         self._word = int.from_bytes(decoded.code, "little")
         self._to = to
         self._at = decoded.address
@@ -288,7 +309,7 @@ class _Aarch64Slot:
         self._emit(word, False, self._at)
 
     def _jump(self, target: int, executed: bool = True) -> None:
-        distance = signed(target - self._here, 64)
+        distance = signed(self._landing(target) - self._here, 64)
         if not _fits(distance, 28):
             raise self._refuse(f"a jump of {distance:+#x} bytes reaches no more than 128 MiB")
         pc = target if executed else self._at

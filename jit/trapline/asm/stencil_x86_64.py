@@ -84,6 +84,7 @@ class Memo(dict[tuple[int, ...], bytes]):
         self.shape = shape
         self.memory = next((at for at, kind in enumerate(stencil.kinds) if is_memory(kind)), -1)
         self.byte_immediate = stencil.immediate_bytes == 1 and self.memory < 0
+        self.unsigned_byte = "u8" in stencil.kinds or "i8" in stencil.kinds  # else it is sign-extended
 
     def __missing__(self, key: tuple[int, ...]) -> bytes:
         code = self._make(key)
@@ -116,7 +117,7 @@ class Memo(dict[tuple[int, ...], bytes]):
             if stencil.digit >= 0 or stencil.reg >= 0:
                 head += bytes((0xC0 | reg << 3 | rm & 7,))
             if self.byte_immediate:
-                if not -128 <= rest[0] <= 255:
+                if not (0 if "u8" in stencil.kinds else -128) <= rest[0] <= (255 if self.unsigned_byte else 127):
                     raise self._refuse(key)
                 head += bytes((rest[0] & 255,))
             return head
@@ -142,11 +143,6 @@ def _ranged(value: int, low: int, high: int, size_bytes: int) -> bytes:
     return (value & ((1 << 8 * size_bytes) - 1)).to_bytes(size_bytes, "little")
 
 
-def i8(value: int) -> bytes:
-    """One byte, signed or not."""
-    return _ranged(value, -128, 255, 1)
-
-
 def i16(value: int) -> bytes:
     """Two bytes, signed or not."""
     return _ranged(value, -(1 << 15), (1 << 16) - 1, 2)
@@ -165,3 +161,19 @@ def s32(value: int) -> bytes:
 def i64(value: int) -> bytes:
     """Eight bytes, signed or not."""
     return _ranged(value, -(1 << 63), (1 << 64) - 1, 8)
+
+
+class ByteTable(dict[int, bytes]):
+    """The numbers of [low, high] as one byte each; any other raises AssemblyError."""
+
+    def __init__(self, low: int, high: int) -> None:
+        super().__init__({value: bytes((value & 255,)) for value in range(low, high + 1)})
+        self.low = low
+        self.high = high
+
+    def __missing__(self, value: int) -> bytes:
+        raise AssemblyError(f"found the immediate {value}, expected {self.low} to {self.high}")
+
+
+I8: Final = ByteTable(-128, 255)
+U8: Final = ByteTable(0, 255)

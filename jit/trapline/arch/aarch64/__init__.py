@@ -5,15 +5,37 @@ Source: Arm ARM, B1.2 (registers in AArch64 execution state) and C5.2 (NZCV, FPC
 
 from __future__ import annotations
 
+import signal
 from typing import Final
 
-from trapline.arch import Arch, Piece, Register
+from trapline.arch import Arch, Fault, Piece, Register
+from trapline.errors import TrapCode
 
 __all__ = ["describe"]
 
 # Offsets in struct tl_fiber. Must match stubs/stubs.h.
 RECORD: Final = {"x": 0, "sp": 248, "pc": 256, "pstate": 264, "fpcr": 288, "fpsr": 292, "q": 512}
 _FLAGS: Final = {"n": 31, "z": 30, "c": 29, "v": 28}
+
+
+_WRITE_NOT_READ: Final = 1 << 6  # ESR_ELx.ISS.WnR of a data abort (Arm ARM, D17.2.37)
+_HLT_MASK, _HLT = 0xFFE0001F, 0xD4400000
+
+
+def classify(fault: Fault, code: bytes) -> TrapCode:
+    """The reason of a fault; `code` are the bytes at its pc, as many as can be read."""
+    if fault.fetch:
+        return TrapCode.INSTRUCTION_FETCH
+    if fault.signal == signal.SIGTRAP:
+        return TrapCode.BREAKPOINT_INSTRUCTION
+    if fault.signal == signal.SIGFPE:
+        return TrapCode.FLOATING_POINT
+    if fault.signal == signal.SIGILL:
+        is_hlt = len(code) >= 4 and int.from_bytes(code[:4], "little") & _HLT_MASK == _HLT
+        return TrapCode.TRAP_INSTRUCTION if is_hlt else TrapCode.ILLEGAL_INSTRUCTION
+    if fault.signal == signal.SIGBUS:
+        return TrapCode.BUS
+    return TrapCode.MEMORY_WRITE if fault.error & _WRITE_NOT_READ else TrapCode.MEMORY_READ
 
 
 def describe() -> Arch:
@@ -43,5 +65,6 @@ def describe() -> Arch:
         sp="sp",
         fp="x29",
         trap_code=bytes.fromhex("000020d4"),  # brk #0
-        breakpoint_vector=0x3C,  # the exception class of brk in ESR_ELx.EC
+        trap_behind_bytes=0,
+        classify=classify,
     )

@@ -6,10 +6,12 @@ component offsets CPUID leaf 0xD gives); volume 2, FXSAVE (the legacy region).
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Mapping
 from typing import Final
 
-from trapline.arch import Arch, Piece, Register
+from trapline.arch import Arch, Fault, Piece, Register
+from trapline.errors import TrapCode
 
 __all__ = ["describe"]
 
@@ -105,6 +107,38 @@ def _vectors(components: Mapping[int, tuple[int, int]]) -> dict[str, Register]:
     return {**xmm, **ymm, **zmm, **masks}
 
 
+# Exception vectors (Intel SDM volume 3, table 6-1).
+_VECTORS: Final = {
+    0: TrapCode.DIVISION,
+    1: TrapCode.SINGLE_STEP,
+    3: TrapCode.BREAKPOINT_INSTRUCTION,
+    4: TrapCode.INTEGER_OVERFLOW,
+    5: TrapCode.BOUND_RANGE,
+    6: TrapCode.ILLEGAL_INSTRUCTION,
+    12: TrapCode.MEMORY_ACCESS,
+    13: TrapCode.PRIVILEGED_INSTRUCTION,
+    16: TrapCode.FLOATING_POINT,
+    17: TrapCode.ALIGNMENT,
+    19: TrapCode.FLOATING_POINT,
+}
+_GENERAL_PROTECTION, _PAGE_FAULT = 13, 14
+_HLT: Final = 0xF4
+_PAGE_FAULT_WRITE: Final = 2  # bit 1 of the error code (Intel SDM volume 3, 4.7)
+
+
+def classify(fault: Fault, code: bytes) -> TrapCode:
+    """The reason of a fault; `code` are the bytes at its pc, as many as can be read."""
+    if fault.fetch:
+        return TrapCode.INSTRUCTION_FETCH
+    if fault.vector == _PAGE_FAULT:
+        if fault.signal == signal.SIGBUS:
+            return TrapCode.BUS
+        return TrapCode.MEMORY_WRITE if fault.error & _PAGE_FAULT_WRITE else TrapCode.MEMORY_READ
+    if fault.vector == _GENERAL_PROTECTION and code[:1] == bytes([_HLT]):
+        return TrapCode.TRAP_INSTRUCTION
+    return _VECTORS.get(fault.vector, TrapCode.ILLEGAL_INSTRUCTION)
+
+
 def describe(components: Mapping[int, tuple[int, int]]) -> Arch:
     """x86-64 with the given extended-state components: number -> (offset in the saved state, bytes)."""
     every = {_X87: (XSAVE, 160), _SSE: (XSAVE + 160, 256), **components}
@@ -117,7 +151,8 @@ def describe(components: Mapping[int, tuple[int, int]]) -> Arch:
         sp="rsp",
         fp="rbp",
         trap_code=b"\xcc",
-        breakpoint_vector=3,
+        trap_behind_bytes=1,
+        classify=classify,
         present_offset=XSAVE + 512,
         components=every,
         # FNINIT's control word (Intel SDM volume 1, 8.1.5); MXCSR lies in the x87 component's bytes and always counts.

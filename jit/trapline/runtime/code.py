@@ -1,0 +1,465 @@
+"""Code images, private copies, breakpoints in copies, and which code an address belongs to."""
+
+from __future__ import annotations
+
+import bisect
+import threading
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from trapline import native, tuning
+from trapline.asm.assembly import Assembly
+from trapline.asm.disassemble import Decoded, Instruction, decode_one, disassemble
+from trapline.asm.relocate import Relocated, relocate
+from trapline.errors import AssemblyError, CodeError, FiberError
+from trapline.native import HOST, Code, SlotPlace
+from trapline.runtime.signature import Signature
+
+__all__ = ["Breakpoint", "CodeCopy", "CodeImage", "Mapped", "find_code", "slot_places"]
+
+_REGISTER_NUMBER = {f"x{number}": number for number in range(31)}
+
+
+def slot_places(relocated: Relocated) -> list[SlotPlace]:
+    """The rows that tell the core what each pc in a slot means."""
+    return [
+        SlotPlace(place.start, place.pc, place.stack_adjust_bytes, _REGISTER_NUMBER.get(place.pc_register or "", -1))
+        for place in relocated.places
+    ]
+
+
+class Mapped:
+    """Code at a base address: what an image and a copy of it have in common.
+
+    `name` is what messages call it. Places in it are given as a label, an offset in bytes from its start (a small
+    integer) or an absolute address.
+    """
+
+    def __init__(self, code: Code, name: str) -> None:
+        self.name = name
+        self._code = code
+        self.step_copies = StepCopies()
+        _register(self)
+
+    @property
+    def _image(self) -> CodeImage:
+        raise NotImplementedError
+
+    @property
+    def base(self) -> int:
+        """Address of offset 0."""
+        return self._code.base
+
+    @property
+    def size_bytes(self) -> int:
+        """How many bytes are published."""
+        return self._code.used_bytes
+
+    @property
+    def labels(self) -> Mapping[str, int]:
+        """Label -> offset."""
+        return self._image._labels
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r} at {self.base:#x}, {self.size_bytes} bytes>"
+
+    def __contains__(self, address: object) -> bool:
+        return isinstance(address, int) and self.base <= address < self.base + self.size_bytes
+
+    def offset_of(self, place: str | int) -> int:
+        """The offset of a label, an offset or an absolute address. Raises CodeError when it is not in this code."""
+        if isinstance(place, str):
+            if place not in self.labels:
+                known = ", ".join(sorted(self.labels)[:8]) or "none"
+                raise CodeError(f"{self.name}: found no label {place!r}; expected one of its labels ({known})")
+            return self.labels[place]
+        offset = place - self.base if place >= self.base else place
+        if not 0 <= offset < self.size_bytes:
+            raise CodeError(
+                f"{self.name}: {place:#x} is outside code; expected an offset below {self.size_bytes:#x} "
+                f"or an address in [{self.base:#x}, {self.base + self.size_bytes:#x})"
+            )
+        return offset
+
+    def address_of(self, place: str | int) -> int:
+        """The absolute address of a label or offset. Raises CodeError."""
+        return self.base + self.offset_of(place)
+
+    def describe(self, address: int) -> str:
+        """An address as `label+0x3`, or `name+0x12` before the first label."""
+        return self._image._describe(address - self.base)
+
+    def function(
+        self,
+        place: str | int,
+        signature: str = "i64",
+        *,
+        path: str = "inject",
+        gil: str = "lazy",
+        handler: Callable[[object], None] | None = None,
+    ) -> native.Function:
+        """A callable for the code at `place`, called by the machine's C convention.
+
+        `signature` is ``result(parameter, ...)`` with the types i32, u32, i64, u64, ptr, f32, f64, void; without
+        parameters, ints are passed as 64 bits and floats as f64. A stop (trap, breakpoint, check) raises `Trap`
+        and unwinds the call, or with a `handler` is given to that as an `Event` and then resumed. `path` and `gil`
+        are those of `Fiber`. Raises CodeError for a place outside code, FiberError for a bad signature.
+
+        >>> import trapline
+        >>> code = trapline.CodeImage(trapline.assemble("add: lea eax, [rdi + rsi]; ret"))
+        >>> code.function("add", "i32(i32, i32)")(2, -5)
+        -3
+        """
+        address = self.address_of(place)
+        parsed = Signature.parse(signature)
+        return native.Function(
+            address,
+            parsed.parameters,
+            parsed.result,
+            self.describe(address),
+            self,
+            choose(tuning.PATHS, path, "path"),
+            choose(tuning.GIL_MODES, gil, "gil"),
+            handler,
+        )
+
+    def __getitem__(self, place: str | int) -> native.Function:
+        """``code["label"]`` is ``code.function("label")``."""
+        return self.function(place)
+
+    def read(self, place: str | int, size_bytes: int) -> bytes:
+        """Bytes as they stand in this mapping, patches included. Raises CodeError."""
+        return self._code.read(self.offset_of(place), size_bytes)
+
+    def decode(self, place: str | int) -> Decoded:
+        """The instruction at a place as it was published, under any patch. Raises CodeError, AssemblyError."""
+        offset = self.offset_of(place)
+        return decode_one(self._image._bytes(offset, 16), self.base + offset, arch=HOST.name)
+
+    def disassemble(self, start: str | int = 0, count: int | None = None) -> list[Instruction]:
+        """`count` instructions (all when None) as they were published, from a place on. Raises CodeError."""
+        offset = self.offset_of(start) if self.size_bytes else 0
+        size_bytes = None if count is None else 16 * count
+        found = disassemble(self._image._bytes(offset, size_bytes), self.base + offset, arch=HOST.name)
+        return found if count is None else found[:count]
+
+    def around(self, pc: int, before: int, after: int) -> list[Instruction]:
+        """Up to `before` instructions ahead of an address and up to `after` from it on, as published."""
+        offset = self.offset_of(pc)
+        starts = self._image._boundaries
+        at = bisect.bisect_left(starts, offset)
+        first = starts[max(at - before, 0)] if at else offset
+        ahead = disassemble(self._image._bytes(first, offset - first), self.base + first, arch=HOST.name)
+        return ahead[-before:] * bool(before) + self.disassemble(offset, after)
+
+
+def choose(table: Mapping[str, int], found: str, what: str) -> int:
+    """The number of a named choice. Raises FiberError."""
+    if found not in table:
+        raise FiberError(f"{what}: found {found!r}, expected one of {', '.join(table)}")
+    return table[found]
+
+
+class CodeImage(Mapped):
+    """Native code, mapped executable; canonical: appended to, never patched.
+
+    `code` is an `Assembly`, bytes of machine code, or None for an empty image. `capacity_bytes` is how much it can
+    hold in all; None leaves room for 1 MiB beyond `code`. The memory is executable and not writable at one address,
+    writable and not executable at another. It is unmapped when nothing refers to the image any more: functions,
+    fibers and copies made from it do.
+
+    Raises CodeError when `code` does not fit or was assembled for another machine, NativeError when the system
+    has no memory.
+
+    >>> import trapline
+    >>> trapline.CodeImage(bytes.fromhex("b82a000000c3"))[0]()
+    42
+    """
+
+    def __init__(
+        self, code: Assembly | bytes | None = None, *, name: str = "code", capacity_bytes: int | None = None
+    ) -> None:
+        size_bytes = 0 if code is None else len(code.code if isinstance(code, Assembly) else code)
+        if capacity_bytes is None:
+            capacity_bytes = size_bytes + tuning.IMAGE_CAPACITY_BYTES
+        if capacity_bytes <= 0 or size_bytes > capacity_bytes:
+            raise CodeError(f"{name}: found {size_bytes} bytes of code for a capacity of {capacity_bytes}")
+        self._labels: dict[str, int] = {}
+        self._label_offsets: list[tuple[int, str]] = []
+        self._boundaries: list[int] = []
+        self._boundary_set: set[int] = set()
+        super().__init__(Code.image(capacity_bytes), name)
+        if code is not None:
+            self.append(code)
+
+    @property
+    def _image(self) -> CodeImage:
+        return self
+
+    @property
+    def capacity_bytes(self) -> int:
+        """How many bytes fit in all."""
+        return self._code.capacity_bytes
+
+    def append(self, code: Assembly | bytes, *, align_bytes: int = 16) -> int:
+        """Publish more code behind what is there, in this image and every copy; returns its offset.
+
+        Labels of an `Assembly` join the image's. Raises CodeError when it does not fit, when a label is there
+        already, or when it was assembled for another machine or another base address.
+        """
+        data = code.code if isinstance(code, Assembly) else bytes(code)
+        if not data:
+            raise CodeError(f"{self.name}: found no code to append, expected at least one byte")
+        if isinstance(code, Assembly):
+            if code.arch != HOST.name:
+                raise CodeError(f"{self.name}: found code for {code.arch}, expected code for {HOST.name}")
+            doubled = sorted(code.labels.keys() & self._labels.keys())
+            if doubled:
+                raise CodeError(f"{self.name}: label {doubled[0]!r} is there already")
+        offset = self._code.publish(data, align_bytes)
+        if isinstance(code, Assembly):
+            for label, at in code.labels.items():
+                self._labels[label] = offset + at
+                bisect.insort(self._label_offsets, (offset + at, label))
+            starts = [offset + statement.offset for statement in code.statements if not statement.is_data]
+        else:
+            starts = [
+                found.address for found in disassemble(data, offset, arch=HOST.name) if not found.is_bad
+            ]
+        self._boundaries.extend(starts)
+        self._boundary_set.update(starts)
+        for home in (self, *_copies_of(self)):
+            home.step_copies.trap(starts)
+        return offset
+
+    def copy(self, *, name: str | None = None, breakpoints: int = tuning.BREAKPOINT_SLOTS) -> CodeCopy:
+        """A private copy at another base address, for breakpoints and patches.
+
+        `breakpoints` is how many different instructions can get one. Raises NativeError.
+        """
+        return CodeCopy(self, name or f"{self.name} (copy)", breakpoints)
+
+    def is_instruction(self, offset: int) -> bool:
+        """Whether an instruction begins at this offset."""
+        return offset in self._boundary_set
+
+    def _bytes(self, offset: int, size_bytes: int | None) -> bytes:
+        left = self.size_bytes - offset
+        return self._code.read(offset, left if size_bytes is None else min(left, size_bytes))
+
+    def _describe(self, offset: int) -> str:
+        found = bisect.bisect_right(self._label_offsets, (offset, "\U0010ffff")) - 1
+        if found < 0:
+            return f"{self.name}+{offset:#x}"
+        start, label = self._label_offsets[found]
+        return label if start == offset else f"{label}+{offset - start:#x}"
+
+
+@dataclass(slots=True)
+class Breakpoint:
+    """A breakpoint in a copy: `offset` in the code, how many requests hold it, how often it was hit since the first."""
+
+    offset: int
+    address: int
+    requests: int = 1
+
+
+class CodeCopy(Mapped):
+    """A private copy of an image: the same code at another base, whose instructions can be patched.
+
+    Pages are shared with the image until patched. Made by `CodeImage.copy`.
+    """
+
+    def __init__(self, image: CodeImage, name: str, breakpoints: int) -> None:
+        self._of = image
+        self._lock = threading.Lock()
+        self._breakpoints: dict[int, Breakpoint] = {}
+        self._slot_of: dict[int, int] = {}
+        super().__init__(image._code.copy(breakpoints), name)
+
+    @property
+    def _image(self) -> CodeImage:
+        return self._of
+
+    @property
+    def image(self) -> CodeImage:
+        """The image it is a copy of."""
+        return self._of
+
+    @property
+    def breakpoints(self) -> tuple[Breakpoint, ...]:
+        """The breakpoints that are set, by offset."""
+        return tuple(self._breakpoints[offset] for offset in sorted(self._breakpoints))
+
+    @property
+    def private_pages(self) -> int:
+        """How many pages are no longer shared with the image."""
+        return self._code.own_pages
+
+    def add_breakpoint(self, place: str | int) -> Breakpoint:
+        """Stop every fiber that is about to run the instruction at `place` of this copy.
+
+        Adding one where there is one counts requests; each needs its own `remove_breakpoint`. The instruction itself
+        runs out of line when the fiber is resumed, so no other thread misses the breakpoint meanwhile. Raises
+        CodeError when no instruction begins at `place`, or when it cannot be displaced.
+        """
+        offset = self.offset_of(place)
+        with self._lock:
+            found = self._breakpoints.get(offset)
+            if found is not None:
+                found.requests += 1
+                return found
+            slot = self._slot(offset)
+            self._code.set_breakpoint(offset, slot)
+            try:
+                self._code.patch(offset, HOST.trap_code)
+            except Exception:
+                self._code.set_breakpoint(offset, None)
+                raise
+            made = Breakpoint(offset, self.base + offset)
+            self._breakpoints[offset] = made
+            return made
+
+    def remove_breakpoint(self, place: str | int) -> None:
+        """Withdraw one request; with the last the instruction is put back. Raises CodeError if there is none."""
+        offset = self.offset_of(place)
+        with self._lock:
+            found = self._breakpoints.get(offset)
+            if found is None:
+                raise CodeError(f"{self.name}: found no breakpoint at {self.describe(self.base + offset)}")
+            found.requests -= 1
+            if found.requests:
+                return
+            self._code.patch(offset, self._of._bytes(offset, len(HOST.trap_code)))
+            self._code.set_breakpoint(offset, None)
+            del self._breakpoints[offset]
+
+    def patch(self, place: str | int, code: bytes) -> None:
+        """Write machine code over published bytes of this copy.
+
+        The image keeps its bytes. One byte (one aligned word on aarch64) appears at once to threads that run here;
+        longer patches are the caller's to time. Raises CodeError outside the code or over a breakpoint.
+        """
+        offset = self.offset_of(place)
+        with self._lock:
+            for at in range(offset, offset + len(code)):
+                if at in self._breakpoints:
+                    raise CodeError(f"{self.name}: a breakpoint stands at {self.describe(self.base + at)}")
+            self._code.patch(offset, code)
+
+    def _slot(self, offset: int) -> int:
+        """The slot with the displaced instruction of an offset; requires the lock."""
+        known = self._slot_of.get(offset)
+        if known is not None:
+            return known
+        if not self._of.is_instruction(offset):
+            raise CodeError(f"{self.name}: no instruction begins at {self.describe(self.base + offset)}")
+        slot = len(self._slot_of)
+        if slot >= self._code.slots:
+            raise CodeError(f"{self.name}: found {slot} breakpoint slots in use, expected fewer; copy(breakpoints=...)")
+        decoded = self.decode(offset)
+        try:
+            relocated = relocate(decoded.code, decoded.address, self._code.slot_address(slot), arch=HOST.name)
+        except AssemblyError as error:
+            raise CodeError(f"{self.name}: no breakpoint at {self.describe(decoded.address)}: {error}") from None
+        self._code.write_slot(slot, relocated.code, slot_places(relocated))
+        self._slot_of[offset] = slot
+        return slot
+
+
+class StepCopy:
+    """A stepping copy of a home: the same layout with a trap at every instruction, and slots that run one each."""
+
+    def __init__(self, home: Mapped) -> None:
+        self._home_base = home.base
+        self._code = home._image._code.copy(tuning.STEPPING_SLOTS, home._code)
+        self._slot_of: dict[int, int] = {}
+        self.trap(home._image._boundaries)
+
+    @property
+    def is_full(self) -> bool:
+        return len(self._slot_of) >= self._code.slots
+
+    def trap(self, offsets: Sequence[int]) -> None:
+        """Put a trap at each offset."""
+        if offsets:
+            self._code.patch_each(offsets, HOST.trap_code)
+
+    def landing(self, address: int) -> int:
+        """Where control flow to an address goes while stepping: into this copy, if it lies in the home."""
+        inside = 0 <= address - self._home_base < self._code.used_bytes
+        return address - self._home_base + self._code.base if inside else address
+
+    def slot(self, decoded: Decoded) -> int:
+        """The address of the slot that runs an instruction of the home once."""
+        known = self._slot_of.get(decoded.address)
+        if known is None:
+            known = len(self._slot_of)
+            address = self._code.slot_address(known)
+            relocated = relocate(decoded.code, decoded.address, address, arch=HOST.name, landing=self.landing)
+            self._code.write_slot(known, relocated.code, slot_places(relocated))
+            self._slot_of[decoded.address] = known
+        return self._code.slot_address(known)
+
+
+class StepCopies:
+    """The stepping copies of one home, made when the first step asks for one."""
+
+    def __init__(self) -> None:
+        self.made: list[StepCopy] = []
+        self._lock = threading.Lock()
+
+    def slot(self, home: Mapped, decoded: Decoded) -> int:
+        with self._lock:
+            for copy in self.made:
+                if decoded.address in copy._slot_of:
+                    return copy.slot(decoded)
+            return self._open(home).slot(decoded)
+
+    def trap(self, offsets: Sequence[int]) -> None:
+        """Put a trap at each offset in every copy."""
+        with self._lock:
+            for copy in self.made:
+                copy.trap(offsets)
+
+    def landing(self, home: Mapped, address: int) -> int:
+        with self._lock:
+            return self._open(home).landing(address)
+
+    def _open(self, home: Mapped) -> StepCopy:
+        if not self.made or self.made[-1].is_full:
+            self.made.append(StepCopy(home))
+        return self.made[-1]
+
+
+# Which code an address belongs to: bases in order, beside them weak references.
+_lock = threading.Lock()
+_bases: list[int] = []
+_mapped: list[weakref.ref[Mapped]] = []
+
+
+def _register(code: Mapped) -> None:
+    with _lock:
+        at = bisect.bisect_left(_bases, code.base)
+        while at < len(_bases) and _bases[at] == code.base:  # an earlier mapping there is gone
+            del _bases[at], _mapped[at]
+        _bases.insert(at, code.base)
+        _mapped.insert(at, weakref.ref(code))
+        gone = [index for index, reference in enumerate(_mapped) if reference() is None]
+        for index in reversed(gone):
+            del _bases[index], _mapped[index]
+
+
+def find_code(address: int) -> Mapped | None:
+    """The image or copy whose published code holds an absolute address, or None."""
+    with _lock:
+        at = bisect.bisect_right(_bases, address) - 1
+        found = _mapped[at]() if at >= 0 else None
+    return found if found is not None and address in found else None
+
+
+def _copies_of(image: CodeImage) -> list[CodeCopy]:
+    with _lock:
+        found = [reference() for reference in _mapped]
+    return [code for code in found if isinstance(code, CodeCopy) and code.image is image]
