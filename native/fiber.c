@@ -56,7 +56,8 @@ static int sizes_start(void) {
     if (tl_slack_bytes < 16384) tl_slack_bytes = 16384;
     void *probe = mmap(NULL, tl_page_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (probe == MAP_FAILED) return -errno;
-    guards_by_madvise = madvise(probe, tl_page_bytes, MADV_GUARD_INSTALL) == 0;
+    /* Not where any advice is taken: emulators (qemu-user) say yes and do nothing. */
+    guards_by_madvise = madvise(probe, tl_page_bytes, 9999) != 0 && madvise(probe, tl_page_bytes, MADV_GUARD_INSTALL) == 0;
     munmap(probe, tl_page_bytes);
     return 0;
 }

@@ -54,7 +54,9 @@
 
 #elif defined(__aarch64__)
 
-#define TL_X 0      /* x0-x30, 31 words */
+/* The record. x0 up to PSTATE lie in the order of the kernel's struct sigcontext (Linux uapi, asm/sigcontext.h):
+ * tl_stub_resume copies them as they are. */
+#define TL_X 0 /* x0-x30, 31 words */
 #define TL_SP 248
 #define TL_PC 256
 #define TL_PSTATE 264
@@ -63,7 +65,28 @@
 #define TL_STOP 284
 #define TL_FPCR 288
 #define TL_FPSR 292
-#define TL_Q 512    /* q0-q31, 16 bytes each */
+#define TL_Q 512 /* q0-q31, 16 bytes each */
+
+/* The bits of PSTATE that belong to user space: NZCV, TCO, DIT, SSBS, BTYPE (Arm ARM DDI 0487, C5.2.19 SPSR_EL1). */
+#define TL_PSTATE_USER 0xf3001c00
+#define TL_PSTATE_BTYPE 0xc00
+#define TL_PSTATE_NZCV 0xf0000000
+
+/* What enter and resume push on the host stack: x29, x30, x19-x28, d8-d15, FPCR and a word of padding. */
+#define TL_HOST_FRAME_BYTES 176
+
+/* struct rt_sigframe, which resume builds below the host frame (Linux arch/arm64/kernel/signal.c: struct siginfo of
+ * 128 bytes, then struct ucontext); context_aarch64.c proves the numbers. */
+#define TL_FRAME_BYTES 4688
+#define TL_FRAME_STACK_FLAGS 152
+#define TL_FRAME_SIGMASK 168
+#define TL_FRAME_X 312
+#define TL_FRAME_PSTATE 576
+#define TL_FRAME_FPSIMD 592 /* struct fpsimd_context: magic, size, FPSR, FPCR, then q0-q31 */
+#define TL_FRAME_FPSR 600
+#define TL_FRAME_FPCR 604
+#define TL_FRAME_Q 608
+#define TL_FRAME_END 1120 /* the empty head that ends the list of records */
 
 #endif
 #endif

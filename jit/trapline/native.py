@@ -18,7 +18,7 @@ from trapline._native import ffi, lib
 from trapline.errors import CodeError, FiberError, NativeError
 
 if TYPE_CHECKING:
-    from trapline._core import Event, Fiber, Function, configure
+    from trapline._core import Event, Fiber, Function, Registers, configure
 else:
 
     def _load_core() -> Any:
@@ -32,7 +32,8 @@ else:
         return module
 
     _core = _load_core()
-    Event, Fiber, Function, configure = _core.Event, _core.Fiber, _core.Function, _core.configure
+    Event, Fiber, Function, Registers = _core.Event, _core.Fiber, _core.Function, _core.Registers
+    configure = _core.configure
 
 __all__ = [
     "CHECK_ADDRESS",
@@ -42,6 +43,7 @@ __all__ = [
     "Event",
     "Fiber",
     "Function",
+    "Registers",
     "SlotPlace",
     "configure",
     "direct_allowed",
@@ -217,7 +219,7 @@ def install_handlers() -> None:
         raise _fail(error, "installing fault handlers")
 
 
-class handlers_aside:  # noqa: N801 - used as a statement
+class handlers_aside:
     """A context in which no thread runs native code and our fault handlers are off, for those who change theirs."""
 
     def __init__(self, timeout_us: int) -> None:

@@ -66,7 +66,6 @@ enum trap_kind {
 _Static_assert(sizeof(uint64_t) * STATE_WORDS == STATE_AREA, "must match code_<arch>.S");
 
 extern struct machine_state machine_in, machine_out;
-extern uint64_t machine_home_sp;
 extern const struct trap_code trap_codes[];
 extern const uint64_t trap_code_count;
 extern const uint8_t trap_code_start[], trap_code_stop[];
@@ -77,11 +76,15 @@ void machine_start(void);
 void machine_random(struct machine_state *state, uint64_t *random);
 /* Gives the registers what a trap of this kind needs. */
 void machine_fit(struct machine_state *state, const struct tl_fiber *fiber, int kind, uint64_t *random);
+/* Half the time, a state that the machine can resume at `pc` in another way. */
+void machine_fit_resume(struct machine_state *state, uint64_t pc, uint64_t *random);
 void machine_to_record(const struct machine_state *state, struct tl_fiber *fiber);
 /* NULL, or the name of a register that differs, with both values. The pc is not looked at. `check`: 1 when the
  * state was saved by tl_stub_check, where a few registers are lost by its convention. */
 const char *machine_compare_record(const struct machine_state *state, const struct tl_fiber *fiber, int check,
                                    uint64_t *found, uint64_t *expected);
+/* Readies machine_out for the code's dump. */
+void machine_clear_out(const struct machine_state *state);
 const char *machine_compare(const struct machine_state *state, const struct machine_state *other, uint64_t *found,
                             uint64_t *expected);
 /* NULL, or what the fault should have said. `address`: of the copy of the code. */

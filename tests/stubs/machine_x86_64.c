@@ -121,6 +121,10 @@ void machine_fit(struct machine_state *state, const struct tl_fiber *fiber, int 
         state->general[RSP] = inside;
 }
 
+void machine_fit_resume(struct machine_state *state, uint64_t pc, uint64_t *random) {
+    (void)state, (void)pc, (void)random; /* there is one way only */
+}
+
 void machine_to_record(const struct machine_state *state, struct tl_fiber *fiber) {
     for (unsigned i = 0; i < 16; i++) fiber->record[record_offsets[i] / 8] = state->general[i];
     fiber->record[TL_RFLAGS / 8] = state->general[STATE_FLAGS / 8];
@@ -160,6 +164,11 @@ const char *machine_compare_record(const struct machine_state *state, const stru
     (void)check;
     for (unsigned i = 0; i < 16; i++) general[i] = fiber->record[record_offsets[i] / 8];
     return compare(general, fiber->record[TL_RFLAGS / 8], (const uint8_t *)fiber + TL_XSAVE, state, found, expected);
+}
+
+void machine_clear_out(const struct machine_state *state) {
+    memset(&machine_out, 0, sizeof machine_out);
+    machine_out.general[STATE_MASK / 8] = state->general[STATE_MASK / 8];
 }
 
 const char *machine_compare(const struct machine_state *state, const struct machine_state *other, uint64_t *found,

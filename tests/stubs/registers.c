@@ -53,12 +53,15 @@ static uint64_t reported_pc(const struct trap_code *code) {
     }
 }
 
-/* Leaves `state` as the record has it now. */
-static void rewrite(struct machine_state *state, int check) {
+/* Leaves `state` as the record has it now, and the fiber ready to resume at pc. */
+static void rewrite(struct machine_state *state, uint64_t pc, int check) {
     machine_poison();
-    if (!check && random_next(&rng) % 2) return;
-    machine_random(state, &rng);
-    machine_to_record(state, fiber);
+    if (check || random_next(&rng) % 2) {
+        machine_random(state, &rng);
+        machine_fit_resume(state, pc, &rng);
+        machine_to_record(state, fiber);
+    }
+    if (tl_arch_pc(fiber) != pc) tl_arch_set_pc(fiber, pc);
 }
 
 static int one(const struct trap_code *code, int path) {
@@ -88,16 +91,13 @@ static int one(const struct trap_code *code, int path) {
     CHECK(fiber->state == TL_SUSPENDED, "%s: state %d", code->name, fiber->state);
     fiber->path = path == TL_PATH_UNWIND ? TL_PATH_INJECT : (uint8_t)path;
 
-    rewrite(&state, check);
-    if (tl_arch_pc(fiber) != at(code->second)) tl_arch_set_pc(fiber, at(code->second));
+    rewrite(&state, at(code->second), check);
     if (!run(code, "second", TL_STOP_TRAP)) return 0;
     compare_record(&state, "second", code->name, 0);
     CHECK_EQUAL(tl_arch_pc(fiber), at(code->second_reported), "second pc");
 
-    rewrite(&state, 0);
-    tl_arch_set_pc(fiber, at(code->dump));
-    machine_out = (struct machine_state){.general = {0}};
-    machine_out.general[STATE_MASK / 8] = state.general[STATE_MASK / 8];
+    rewrite(&state, at(code->dump), 0);
+    machine_clear_out(&state);
     if (!run(code, "dump", TL_STOP_FINISHED)) return 0;
     uint64_t found, expected;
     const char *bad = machine_compare(&state, &machine_out, &found, &expected);

@@ -158,7 +158,8 @@ def derive_x86_64(forms: Sequence[Form]) -> list[X86Stencil]:
     counts: list[int] = []
     for form in forms:
         immediates = [kind for kind in form.kinds if kind in _IMMEDIATES]
-        variants = [(form.name, _IMMEDIATE_BYTES[immediates[0]] if immediates else 0, None)]
+        plain: tuple[str, int, int | None] = (form.name, _IMMEDIATE_BYTES[immediates[0]] if immediates else 0, None)
+        variants = [plain]
         if immediates and immediates[0][0] == "v":
             variants.append((f"{form.name}.8", 1, 5))
         for name, immediate_bytes, value in variants:

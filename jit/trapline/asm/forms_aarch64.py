@@ -79,7 +79,7 @@ def _integer() -> list[Form]:
     out += [Form(f"{op}_rrr", f"{op} {{0}}, {{1}}, {{2}}", ("w", "w", "x")) for op in ("crc32x", "crc32cx")]
     out += [Form(f"{op}_r", f"{op} {{0}}", ("x",)) for op in ("br", "blr", "ret")]
     out += [Form(f"{op}_i", f"{op} #{{0}}", ("u16",)) for op in ("brk", "hlt", "svc")]
-    out += [Form(text.replace(" ", "_"), text) for text in ("nop", "ret", "yield", "dmb ish", "dmb ishld", "dsb ish", "isb")]
+    out += [Form(text.replace(" ", "_"), text) for text in ("nop", "ret", "dmb ish", "dmb ishld", "dsb ish", "isb")]
     for name in ("nzcv", "fpcr", "fpsr", "tpidr_el0"):
         out += [Form(f"mrs_{name}", f"mrs {{0}}, {name}", ("x",)), Form(f"msr_{name}", f"msr {name}, {{0}}", ("x",))]
     return out

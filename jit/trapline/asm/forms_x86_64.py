@@ -1,7 +1,7 @@
 """The x86-64 form table: every instruction the code generator may emit.
 
 Rows are in the order of the shipped table and of the generated encoders; names are unique. Modes in a name:
-r register, m memory, i immediate, c the register cl. A form with memory serves three encoders, for
+r register, m memory, i immediate, c the register cl, v xmm and y ymm where the width must be told. A form with memory serves three encoders, for
 ``[base + disp]`` (m), ``[base + index*scale + disp]`` (x) and ``[rip + label]`` (p).
 
 Kinds: r8 r16 r32 r64 xmm ymm registers; m8 to m256 memory of that many bits, m0 memory whose size does not matter;
@@ -188,8 +188,8 @@ def _scalar_float() -> list[Form]:
     for mode, single, double in (("r", "xmm", "xmm"), ("m", "m32", "m64")):
         out.append(Form(f"cvtss2sd_r{mode}", "cvtss2sd {0}, {1}", ("xmm", single)))
         out.append(Form(f"cvtsd2ss_r{mode}", "cvtsd2ss {0}, {1}", ("xmm", double)))
-    out += [Form("movd_xr", "movd {0}, {1}", ("xmm", "r32")), Form("movd_rx", "movd {0}, {1}", ("r32", "xmm"))]
-    out += [Form("movq_xr", "movq {0}, {1}", ("xmm", "r64")), Form("movq_rx", "movq {0}, {1}", ("r64", "xmm"))]
+    out += [Form("movd_vr", "movd {0}, {1}", ("xmm", "r32")), Form("movd_rv", "movd {0}, {1}", ("r32", "xmm"))]
+    out += [Form("movq_vr", "movq {0}, {1}", ("xmm", "r64")), Form("movq_rv", "movq {0}, {1}", ("r64", "xmm"))]
     out += [Form("movd_rm", "movd {0}, {1}", ("xmm", "m32")), Form("movd_mr", "movd {0}, {1}", ("m32", "xmm"))]
     out += [Form("movq_rm", "movq {0}, {1}", ("xmm", "m64")), Form("movq_mr", "movq {0}, {1}", ("m64", "xmm"))]
     return out
@@ -275,7 +275,7 @@ def _packed() -> list[Form]:
 
 def _vex() -> list[Form]:
     out: list[Form] = []
-    for register, memory, letter in (("xmm", "m128", "x"), ("ymm", "m256", "y")):
+    for register, memory, letter in (("xmm", "m128", "v"), ("ymm", "m256", "y")):
         sources = (("r", register), ("m", memory))
         for op in PACKED_THREE:
             for mode, kind in sources:

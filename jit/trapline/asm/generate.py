@@ -8,6 +8,7 @@ from typing import Final
 from trapline.asm.forms import A64Stencil, Form
 from trapline.asm.kinds import a64_field_spec
 from trapline.asm.stencil_x86_64 import is_memory, is_register
+from trapline.errors import AssemblyError
 
 _WIDE: Final = {"i16": "i16", "v16": "i16", "i32": "i32", "v32": "i32", "s32": "s32", "v64": "s32", "i64": "i64"}
 _HEAD: Final = '''"""{arch} encoders, one method a form and addressing mode.
@@ -23,7 +24,7 @@ _X86_LEGEND: Final = '''class Encoders:
     """The x86-64 encoders, named ``op + width + _modes`` in the order of Intel's operands.
 
     r a register, 0 to 15; m ``base, disp``; x ``base, index, scale, disp``; p a label, rip-relative; i an immediate;
-    c the register cl. Registers are numbers, as in ModRM with REX. Every method appends one instruction and raises
+    c the register cl; v an xmm and y a ymm register where the width must be told. Registers are numbers, as in ModRM with REX. Every method appends one instruction and raises
     AssemblyError for an operand out of range.
     """
 
@@ -61,29 +62,29 @@ def _key(parts: list[str]) -> str:
     return f"({parts[0]},)" if len(parts) == 1 else ", ".join(parts) if parts else "()"
 
 
-def _x86_method(form: Form, name: str, mode: str, memos: dict[str, tuple[str, str]]) -> list[str]:
-    """The lines of one method; the memos it reads are added to `memos`, variable -> (stencil, shape)."""
+def _x86_method(form: Form, name: str, mode: str, memos: dict[str, str]) -> list[str]:
+    """The lines of one method; the memos it reads are added to `memos`, variable -> stencil."""
     parameters, registers = _x86_arguments(form, mode)
     immediate = next((kind for kind in form.kinds if not is_register(kind) and not is_memory(kind)), "")
     signature = ", ".join(["self", *parameters])
     lines = [f"    def {name}({signature}) -> None:", f'        """``{form.text.format(*form.kinds)}``."""']
 
-    def memo(stencil: str, shape: str) -> str:
-        variable = "_" + stencil.replace(".", "_S").upper() + "_" + shape.upper()
-        memos[variable] = (stencil, shape)
+    def memo(stencil: str) -> str:
+        variable = "_" + stencil.replace(".", "_S").upper()
+        memos[variable] = stencil
         return variable
 
     def emit(indent: str, stencil: str, tail: str) -> None:
         if mode == "r":
-            lines.append(f"{indent}self._pieces.append({memo(stencil, 'r')}[{_key(registers)}]{tail})")
+            lines.append(f"{indent}self._pieces.append({memo(stencil)}[{_key(registers)}]{tail})")
             return
         if mode == "p":
-            head = f"{memo(stencil, 'p')}[{_key(registers)}]"
+            head = f"{memo(stencil)}[{_key(registers)}]"
             lines.append(f"{indent}self._rip({head}, label, {tail.removeprefix(' + ') or empty})")
             return
         address = ["base"] if mode == "m" else ["base", "index", "scale"]
-        near = f"{memo(stencil, mode + '8')}[{_key([*registers, *address, 'disp'])}]"
-        far = f"{memo(stencil, mode + '32')}[{_key([*registers, *address])}]"
+        near = f"{memo(stencil)}[{_key([*registers, *address, 'disp'])}]"
+        far = f"{memo(stencil)}[{_key([*registers, *address])}]"
         lines.append(f"{indent}if -128 <= disp <= 127:")
         lines.append(f"{indent}    self._pieces.append({near}{tail})")
         lines.append(f"{indent}else:")
@@ -116,14 +117,17 @@ def _x86_method(form: Form, name: str, mode: str, memos: dict[str, tuple[str, st
 
 def x86_64_module(forms: Sequence[Form]) -> str:
     """The module `arch.x86_64.assembler_encoders`."""
-    memos: dict[str, tuple[str, str]] = {}
+    memos: dict[str, str] = {}
     body: list[str] = []
+    names: set[str] = set()
     for form in forms:
         for mode in ("m", "x", "p") if any(map(is_memory, form.kinds)) else ("r",):
-            body += _x86_method(form, mode_name(form, mode), mode, memos)
-    constants = [
-        f'{variable}: Final = Memo(_STENCILS["{stencil}"], "{shape}")' for variable, (stencil, shape) in memos.items()
-    ]
+            name = mode_name(form, mode)
+            if name in names:
+                raise AssemblyError(f"form {form.name}: found a second encoder {name!r}, expected another name")
+            names.add(name)
+            body += _x86_method(form, name, mode, memos)
+    constants = [f'{variable}: Final = Memo(_STENCILS["{stencil}"])' for variable, stencil in memos.items()]
     imports = (
         "from typing import Final\n\nfrom trapline.asm.forms import load_x86_64\n"
         "from trapline.asm.stencil_x86_64 import I8, U8, Memo, i16, i32, i64, s32\n\n"

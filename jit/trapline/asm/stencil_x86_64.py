@@ -26,7 +26,7 @@ def is_memory(kind: str) -> bool:
 
 
 def head_bytes(
-    stencil: X86Stencil, registers: tuple[int, ...], rm_high: int, index_high: int, memory: bool
+    stencil: X86Stencil, registers: tuple[int, ...], rm_high: int, index_high: int
 ) -> tuple[bytes, int]:
     """Everything before the ModRM byte, and the ModRM.reg field.
 
@@ -73,18 +73,16 @@ def _address(base: int, index: int, scale: int, displacement: int | None) -> tup
 class Memo(dict[tuple[int, ...], bytes]):
     """The bytes of one form by operands, made when first asked for.
 
-    `shape` says what a key is: "r" registers and an imm8 if the form has one; "m8" registers, base and an 8-bit
-    displacement; "m32" registers and base, the displacement follows the bytes; "x8" and "x32" with index and
-    scale after the base; "p" registers, rip-relative. Immediates of memory forms always follow the bytes.
+    A key holds the registers in operand order, then the immediate if the form has one of a byte and no memory.
+    For memory there follow, told apart by their number: nothing (rip-relative, without the displacement); base
+    (the displacement of 32 bits follows the bytes); base and a displacement of 8 bits; base, index, scale; base,
+    index, scale and a displacement of 8 bits. Immediates of memory forms follow the bytes.
     """
 
-    def __init__(self, stencil: X86Stencil, shape: str) -> None:
-        super().__init__()
+    __slots__ = ("stencil",)
+
+    def __init__(self, stencil: X86Stencil) -> None:
         self.stencil = stencil
-        self.shape = shape
-        self.memory = next((at for at, kind in enumerate(stencil.kinds) if is_memory(kind)), -1)
-        self.byte_immediate = stencil.immediate_bytes == 1 and self.memory < 0
-        self.unsigned_byte = "u8" in stencil.kinds or "i8" in stencil.kinds  # else it is sign-extended
 
     def __missing__(self, key: tuple[int, ...]) -> bytes:
         code = self._make(key)
@@ -111,28 +109,30 @@ class Memo(dict[tuple[int, ...], bytes]):
             else:
                 registers.append(0)
         rest = key[at:]
-        if self.memory < 0:
+        if not any(map(is_memory, stencil.kinds)):
             rm = registers[stencil.rm] if stencil.rm >= 0 else 0
-            head, reg = head_bytes(stencil, tuple(registers), rm >> 3, 0, False)
+            head, reg = head_bytes(stencil, tuple(registers), rm >> 3, 0)
             if stencil.digit >= 0 or stencil.reg >= 0:
                 head += bytes((0xC0 | reg << 3 | rm & 7,))
-            if self.byte_immediate:
-                if not (0 if "u8" in stencil.kinds else -128) <= rest[0] <= (255 if self.unsigned_byte else 127):
+            if stencil.immediate_bytes == 1:
+                low = 0 if "u8" in stencil.kinds else -128
+                high = 255 if "u8" in stencil.kinds or "i8" in stencil.kinds else 127  # else it is sign-extended
+                if not low <= rest[0] <= high:
                     raise self._refuse(key)
                 head += bytes((rest[0] & 255,))
             return head
-        if self.shape == "p":
-            head, reg = head_bytes(stencil, tuple(registers), 0, 0, True)
+        if not rest:
+            head, reg = head_bytes(stencil, tuple(registers), 0, 0)
             return head + bytes((reg << 3 | 5,))
         base = rest[0]
-        index, scale = (rest[1], rest[2]) if self.shape[0] == "x" else (-1, 1)
+        index, scale = (rest[1], rest[2]) if len(rest) > 2 else (-1, 1)
         wrong = not 0 <= base <= 15 or scale not in _SCALES
-        if self.shape[0] == "x" and (not 0 <= index <= 15 or index == 4):
+        if len(rest) > 2 and (not 0 <= index <= 15 or index == 4):
             wrong = True
         if wrong:
             raise self._refuse(key)
-        displacement = rest[-1] if self.shape[1:] == "8" else None
-        head, reg = head_bytes(stencil, tuple(registers), base >> 3, index >> 3 if index >= 0 else 0, True)
+        displacement = rest[-1] if len(rest) in (2, 4) else None
+        head, reg = head_bytes(stencil, tuple(registers), base >> 3, index >> 3 if index >= 0 else 0)
         modrm, tail = _address(base, index, scale, displacement)
         return head + bytes((modrm | reg << 3,)) + tail
 

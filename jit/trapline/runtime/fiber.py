@@ -11,7 +11,7 @@ from trapline.errors import CodeError, FiberError
 from trapline.native import HOST
 from trapline.runtime import stepping
 from trapline.runtime.code import choose, find_code
-from trapline.runtime.registers import Registers
+from trapline.runtime.registers import Registers, whole_words
 from trapline.runtime.signature import Signature
 from trapline.runtime.trap import Event, StopReason, unwound_error
 
@@ -116,7 +116,8 @@ class Fiber(native.Fiber):
         """The event it is stopped at. Raises FiberError when it is not stopped at one."""
         if self.state not in (FiberState.SUSPENDED, FiberState.UNWOUND) or self.kind == StopReason.FINISHED:
             raise FiberError(f"fiber {self.name}: it is {self.state.name.lower()}, not stopped at an event")
-        return self._event()
+        event: Event = self._event()
+        return event
 
     def target(self, place: int | str) -> int:
         """The address of a label of the code it is in, or an address that lies in code. Raises FiberError."""
@@ -171,5 +172,6 @@ class Fiber(native.Fiber):
         return f"<Fiber {self.name} {self.state.name.lower()}>"
 
 
-native.configure(Fiber, Event, unwound_error, tuning.STACK_BYTES, tuning.MAX_STACK_BYTES)
-assert HOST.trap_code, "every machine has a breakpoint instruction"
+native.configure(
+    Fiber, Event, unwound_error, whole_words(HOST), tuning.STACK_BYTES, tuning.MAX_STACK_BYTES
+)

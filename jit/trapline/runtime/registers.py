@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from trapline.arch import Piece, Register
+from trapline import native
+from trapline.arch import Arch, Piece, Register
 from trapline.errors import FiberError
-from trapline.native import HOST, Fiber
+from trapline.native import HOST
 
-__all__ = ["Registers"]
+__all__ = ["Registers", "whole_words"]
 
 _LANES: Final = {"i8": "b", "u8": "B", "i16": "h", "u16": "H", "i32": "i", "u32": "I", "i64": "q", "u64": "Q"} | {
     "f32": "f",
@@ -18,7 +19,19 @@ _LANES: Final = {"i8": "b", "u8": "B", "i16": "h", "u16": "H", "i32": "i", "u32"
 }
 
 
-class Registers:
+def whole_words(arch: Arch) -> dict[str, int]:
+    """Offset of each register, alias included, that is one whole word of the record: what C reads by itself."""
+    out = {}
+    for name in (*arch.registers, *arch.aliases):
+        register = arch.register(name)
+        if register.bits == 64 and register.shift == 0 and len(register.pieces) == 1:
+            piece = register.pieces[0]
+            if piece.component < 0 and piece.size_bytes == 8:
+                out[name] = piece.offset
+    return out
+
+
+class Registers(native.Registers):
     """Every register of one fiber, valid whenever it is stopped.
 
     ``registers["rax"]`` and ``registers.rax`` are the same; values are unsigned integers as wide as the register
@@ -35,10 +48,12 @@ class Registers:
     7
     """
 
-    __slots__ = ("_fiber",)
+    __slots__ = ()
 
-    def __init__(self, fiber: Fiber) -> None:
-        object.__setattr__(self, "_fiber", fiber)
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> int: ...
+        def __setattr__(self, name: str, value: int) -> None: ...
 
     def _find(self, name: str) -> Register:
         try:
@@ -46,28 +61,19 @@ class Registers:
         except KeyError:
             raise FiberError(f"found no register {name!r} on {HOST.name}; expected one such as {HOST.pc}") from None
 
-    def __getitem__(self, name: str) -> int:
+    def read_register(self, name: str) -> int:
+        """The value of any register; ``registers[name]`` comes here where it is not one whole word."""
         register = self._find(name)
-        pieces = register.pieces
-        if len(pieces) == 1 and pieces[0].component < 0 and pieces[0].size_bytes == 8:
-            value = self._fiber.read_word(pieces[0].offset)
-        else:
-            value = int.from_bytes(b"".join(map(self._read, pieces)), "little")
+        value = int.from_bytes(b"".join(map(self._read, register.pieces)), "little")
         return (value >> register.shift) & ((1 << register.bits) - 1)
 
-    def __setitem__(self, name: str, value: int) -> None:
+    def write_register(self, name: str, value: int) -> None:
+        """Write any register; ``registers[name] = value`` comes here where it is not one whole word."""
         register = self._find(name)
         if not isinstance(value, int) or not -(1 << (register.bits - 1)) <= value < 1 << register.bits:
             raise FiberError(f"register {name}: found {value!r}, expected an integer of {register.bits} bits")
         mask = (1 << register.bits) - 1
         pieces = register.pieces
-        if len(pieces) == 1 and pieces[0].component < 0 and pieces[0].size_bytes == 8:
-            whole = value & mask
-            if register.bits != 64:
-                old = self._fiber.read_word(pieces[0].offset)
-                whole = old & ~(mask << register.shift) | whole << register.shift
-            self._fiber.write_word(pieces[0].offset, whole)
-            return
         size_bytes = register.size_bytes
         if register.bits != 8 * size_bytes:
             old = int.from_bytes(b"".join(map(self._read, pieces)), "little")
@@ -76,14 +82,6 @@ class Registers:
         for piece in pieces:
             self._write(piece, data[: piece.size_bytes])
             data = data[piece.size_bytes :]
-
-    def __getattr__(self, name: str) -> int:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return self[name]
-
-    def __setattr__(self, name: str, value: int) -> None:
-        self[name] = value
 
     def __iter__(self) -> Iterator[str]:
         return iter(HOST.registers)
@@ -119,7 +117,7 @@ class Registers:
     def _lane_form(self, name: str, lane: str) -> tuple[Register, str]:
         register = self._find(name)
         if register.group not in ("vector", "mask", "general") or lane not in _LANES:
-            raise FiberError(f"found lanes {lane!r} of {name}, expected one of {', '.join(_LANES)} of a vector register")
+            raise FiberError(f"found lanes {lane!r} of {name}, expected {', '.join(_LANES)} of a vector register")
         if register.bits % (8 * struct.calcsize(_LANES[lane])):
             raise FiberError(f"register {name}: its {register.bits} bits hold no whole number of {lane}")
         return register, _LANES[lane]
@@ -128,11 +126,11 @@ class Registers:
     # the bytes in memory are (Intel SDM volume 1, 13.6).
 
     def _present(self, component: int) -> bool:
-        return component < 0 or bool(self._fiber.read_word(HOST.present_offset) >> component & 1)
+        return component < 0 or bool(self.fiber.read_word(HOST.present_offset) >> component & 1)
 
     def _read(self, piece: Piece) -> bytes:
         if self._present(piece.component):
-            return self._fiber.read_state(piece.offset, piece.size_bytes)
+            return self.fiber.read_state(piece.offset, piece.size_bytes)
         start = piece.offset - HOST.components[piece.component][0]
         initial = HOST.initial.get(piece.component, b"")[start : start + piece.size_bytes]
         return initial.ljust(piece.size_bytes, b"\0")
@@ -140,14 +138,14 @@ class Registers:
     def _write(self, piece: Piece, data: bytes) -> None:
         if not self._present(piece.component):
             self._materialise(piece.component)
-        self._fiber.write_state(piece.offset, data)
+        self.fiber.write_state(piece.offset, data)
 
     def _materialise(self, component: int) -> None:
         """Write a component's initial value into memory and set its bit."""
         offset, size_bytes = HOST.components[component]
         kept = HOST.register("mxcsr").pieces[0]
-        control = self._fiber.read_state(kept.offset, kept.size_bytes)
-        self._fiber.write_state(offset, HOST.initial.get(component, b"").ljust(size_bytes, b"\0"))
-        self._fiber.write_state(kept.offset, control)
-        present = self._fiber.read_word(HOST.present_offset)
-        self._fiber.write_word(HOST.present_offset, present | 1 << component)
+        control = self.fiber.read_state(kept.offset, kept.size_bytes)
+        self.fiber.write_state(offset, HOST.initial.get(component, b"").ljust(size_bytes, b"\0"))
+        self.fiber.write_state(kept.offset, control)
+        present = self.fiber.read_word(HOST.present_offset)
+        self.fiber.write_word(HOST.present_offset, present | 1 << component)

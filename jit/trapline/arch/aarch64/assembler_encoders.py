@@ -1843,10 +1843,6 @@ class Encoders:
         """``ret``."""
         self._words.append(0xD65F03C0)
 
-    def yield(self) -> None:
-        """``yield``."""
-        self._words.append(0xD503203F)
-
     def dmb_ish(self) -> None:
         """``dmb ish``."""
         self._words.append(0xD5033BBF)

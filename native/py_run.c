@@ -1,0 +1,126 @@
+/* Running a fiber from Python: errors in words, what a stop means, the GIL, Python's signals. */
+#include "py_core.h"
+
+#include "code.h"
+#include "context.h"
+#include "signals.h"
+#include "threads.h"
+
+static const char *state_words[] = {"ready to start", "running", "suspended", "finished", "unwound", "lost in a fork"};
+
+uint8_t py_state(const struct tl_fiber *f) {
+    return f->state == TL_RUNNING && f->fork_generation != tl_fork_generation ? TL_LOST : f->state;
+}
+
+void *py_state_error(const FiberObject *self, const char *wanted) {
+    PyErr_Format(py_fiber_error, "fiber %U at pc 0x%llx: it is %s; %s", self->name,
+                 (unsigned long long)tl_arch_pc(self->fiber), state_words[py_state(self->fiber)], wanted);
+    return NULL;
+}
+
+void *py_core_error(PyObject *name, int error) {
+    switch (error) {
+    case TL_ERR_STATE:
+        return PyErr_Format(py_fiber_error, "fiber %U: found one that cannot run; expected a ready or suspended one", name);
+    case TL_ERR_LOST:
+        return PyErr_Format(py_fiber_error,
+                            "fiber %U: it was running in another thread when the process forked; that thread is not "
+                            "in the child, so nothing is left to resume", name);
+    case TL_ERR_STACK:
+        return PyErr_Format(py_fiber_error, "fiber %U: its stack has no more room to grow into", name);
+    default:
+        return PyErr_Format(py_native_error, "fiber %U: the system refused: %s", name, strerror(-error));
+    }
+}
+
+/* Puts the pc and the stack pointer where the program means to be. */
+static void apply(struct tl_fiber *f, const struct tl_slot_place *meaning) {
+    int from_register = meaning->pc_register >= 0;
+    tl_arch_set_pc(f, from_register ? tl_arch_register(f, (unsigned)meaning->pc_register) : meaning->pc);
+    if (meaning->sp_adjust) tl_arch_add_sp(f, meaning->sp_adjust);
+}
+
+/* What the pc means after a stop, and what kind of event the stop is. Patches, slots and stepping copies are ours:
+ * the pc that is left in the record is the one in the code the fiber belongs to. */
+static enum event_kind settle(struct tl_fiber *f, int stop, uint64_t reported_pc) {
+    uint64_t trap_pc;
+    struct tl_slot_place meaning;
+    f->reported_pc = 0;
+    if (stop == TL_STOP_FINISHED) return EVENT_FINISHED;
+    if (stop == TL_STOP_TRAP && tl_arch_breakpoint_pc(f, &trap_pc)) {
+        enum tl_place place = tl_code_place(trap_pc, &meaning);
+        if (place == TL_PLACE_BREAKPOINT || place == TL_PLACE_STEP) {
+            apply(f, &meaning);
+            if (place == TL_PLACE_STEP && !tl_code_breakpoint_slot(meaning.pc)) return EVENT_STEP;
+            f->reported_pc = meaning.pc;
+            return EVENT_BREAKPOINT;
+        }
+        /* A breakpoint was taken away after this thread hit it: run the instruction that is back in place, unless
+         * that is a trap of the program's own. */
+        if (place == TL_PLACE_GONE && !tl_arch_is_trap((const void *)(uintptr_t)trap_pc)) {
+            tl_arch_set_pc(f, trap_pc);
+            return EVENT_NONE;
+        }
+    }
+    enum tl_place place = tl_code_place(tl_arch_pc(f), &meaning);
+    if (place == TL_PLACE_STEP || place == TL_PLACE_SLOT) apply(f, &meaning);
+    if (stop == TL_STOP_TRAP) return EVENT_TRAP;
+    if (stop == TL_STOP_CHECK) return EVENT_CHECK;
+    if (tl_arch_pc(f) == reported_pc) f->reported_pc = reported_pc; /* interrupted before that instruction ran */
+    return EVENT_INTERRUPT;
+}
+
+/* Runs `f` to its next event. The GIL is held at the start and at the end.
+ *
+ *   lazy     the run starts with the GIL held; the ticker interrupts it after a switch interval, and it goes on
+ *            without.
+ *   release  it is dropped before the run.
+ *
+ * On the main thread the first tick also puts our hooks in front of Python's signal handlers: from then on a signal
+ * interrupts native code at once, and one that came before is found here.
+ *
+ * Returns 0 with *kind set, or -1 with a Python exception (the fiber is then suspended and can be resumed, unless
+ * the error says that it could not run). */
+int py_run_to_stop(struct tl_fiber *f, PyObject *name, uint8_t gil, enum event_kind *kind) {
+    PyThreadState *dropped = gil == GIL_RELEASE ? PyEval_SaveThread() : NULL;
+    int tick = 1, stop, failed = 0;
+    uint64_t reported_pc = f->reported_pc;
+    if (reported_pc && tl_arch_pc(f) == reported_pc) {
+        uint64_t slot = tl_code_breakpoint_slot(reported_pc);
+        if (slot) tl_arch_set_pc(f, slot);
+    }
+    for (;;) {
+        stop = tl_fiber_run(f, tick);
+        if (stop < 0 && stop != TL_ERR_PARKED) break;
+        if (stop == TL_ERR_PARKED || (stop == TL_STOP_INTERRUPT && f->interrupts & TL_PENDING_PARK)) {
+            if (!dropped) dropped = PyEval_SaveThread();
+            tl_park_wait();
+            if (stop == TL_ERR_PARKED) continue;
+        }
+        if (stop != TL_STOP_INTERRUPT) {
+            *kind = settle(f, stop, reported_pc);
+            if (*kind != EVENT_NONE) break;
+            continue;
+        }
+        uint32_t bits = f->interrupts;
+        if (bits & (TL_PENDING_GIL | TL_PENDING_SIGNAL)) {
+            if (dropped) PyEval_RestoreThread(dropped);
+            if (tl_main_thread() == &tl_self) tl_signals_hook_python();
+            failed = PyErr_CheckSignals();
+            dropped = PyEval_SaveThread();
+            tick = 0;
+            if (failed) {
+                if (bits & TL_PENDING_INTERRUPT) atomic_fetch_or(&f->pending, TL_PENDING_INTERRUPT);
+                break;
+            }
+        }
+        if (bits & TL_PENDING_INTERRUPT) break;
+    }
+    if (dropped) PyEval_RestoreThread(dropped);
+    if (stop < 0) {
+        py_core_error(name, stop);
+        return -1;
+    }
+    if (stop == TL_STOP_INTERRUPT) *kind = settle(f, stop, reported_pc);
+    return failed ? -1 : 0;
+}
