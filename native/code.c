@@ -122,7 +122,7 @@ static int publish_table(void) {
     fresh->count = 0;
     for (struct tl_code *c = codes; c; c = c->next) {
         uint64_t start = (uint64_t)c->rx, slots = start + c->capacity_bytes;
-        fresh->rows[fresh->count++] = (struct tl_range){start, slots + c->slots_bytes, c, slots};
+        fresh->rows[fresh->count++] = (struct tl_range){start, slots + c->slots_bytes, c, slots, c->kind};
     }
     qsort(fresh->rows, fresh->count, sizeof fresh->rows[0], by_start);
     struct table *old = atomic_exchange(&table, fresh);
@@ -518,6 +518,8 @@ enum tl_place tl_code_place(uint64_t pc, struct tl_slot_place *meaning) {
     struct tl_range row;
     enum tl_place place = TL_PLACE_OUTSIDE;
     *meaning = (struct tl_slot_place){.pc = pc, .pc_register = -1};
+    if (!tl_range_find(pc, &row)) return TL_PLACE_OUTSIDE;
+    if (row.kind == TL_CODE_IMAGE) return TL_PLACE_CODE; /* never patched: nothing to look up */
     pthread_mutex_lock(&code_lock);
     if (tl_range_find(pc, &row)) {
         if (pc >= row.slots) {

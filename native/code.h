@@ -28,6 +28,7 @@ struct tl_range {
     uint64_t start, stop;
     struct tl_code *code;
     uint64_t slots; /* where the slots begin; == stop where there are none */
+    enum tl_code_kind kind;
 };
 
 int tl_code_start(void);

@@ -66,9 +66,11 @@ void tl_context_save(const ucontext_t *context, struct tl_fiber *fiber) {
     memset(area + 520, 0, 56); /* XCOMP_BV and the reserved words: the standard format has zeros */
 }
 
+/* The stack pointer too, as the CFI at the restart point says: it may be the record or the fiber's by then. */
 void tl_context_restart(ucontext_t *context, struct tl_fiber *fiber, const char *pc) {
     greg_t *g = context->uc_mcontext.gregs;
     g[REG_RIP] = (greg_t)pc;
+    g[REG_RSP] = (greg_t)*slot(fiber, TL_HOST_SP);
     g[REG_RDI] = (greg_t)fiber;
 }
 

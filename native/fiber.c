@@ -184,6 +184,7 @@ void tl_fiber_reset(struct tl_fiber *f, uint64_t entry) {
     f->state = TL_READY;
     f->started = 0;
     f->reported_pc = 0;
+    f->stop_pc = entry;
     memset(&f->fault, 0, sizeof f->fault);
 }
 
@@ -216,6 +217,8 @@ int tl_fiber_run(struct tl_fiber *f, int wants_tick) {
     f->started = 1;
     self->cur = f;
     atomic_signal_fence(memory_order_seq_cst);
+    /* One that came while no fiber was `cur`; from here on the handler sets the bit itself. */
+    if (atomic_load_explicit(&self->signalled, memory_order_relaxed)) atomic_fetch_or(&f->pending, TL_PENDING_SIGNAL);
     int stop = started ? tl_stub_resume(f) : tl_stub_enter(f);
     atomic_signal_fence(memory_order_seq_cst);
     self->cur = NULL;

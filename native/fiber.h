@@ -56,10 +56,11 @@ struct tl_fiber {
     _Atomic int32_t tid;  /* the thread that runs it now, or 0 */
     uint8_t state;        /* enum tl_state */
     uint8_t path;         /* enum tl_path */
-    uint8_t started;
+    uint8_t started;      /* the whole record counts, not only the arguments: resume, do not enter */
     uint32_t fork_generation;
     uint32_t interrupts;  /* bits of `pending` that the last TL_STOP_INTERRUPT stop consumed */
     uint64_t stops;       /* counts stops: an event is valid for one of them */
+    uint64_t stop_pc;     /* the pc as the last stop left it, whatever the host has written since */
     uint64_t reported_pc; /* the breakpoint here has been reported: resuming at it steps past it; 0: none */
     uint8_t *stack_reserved; /* lowest address that growing may reach */
     uint8_t *stack_low;      /* lowest usable address */
@@ -87,6 +88,7 @@ struct tl_thread {
     _Atomic uint32_t running;      /* odd while a fiber runs; changes at each run, so the ticker can tell runs apart */
     _Atomic uint32_t wants_tick;   /* the ticker shall interrupt this run after an interval */
     _Atomic uint32_t kick;         /* an interrupt could not be taken where it arrived: ask again */
+    _Atomic uint32_t signalled;    /* main thread: a signal with a Python handler came since the host last looked */
     _Atomic uint32_t reading;      /* a handler reads the range table */
     uint32_t epoch;                /* of the last check of handlers and alternate stack */
     int32_t tid;

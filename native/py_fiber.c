@@ -198,7 +198,6 @@ static PyObject *fiber_resume_through(FiberObject *self, PyObject *address) {
     uint8_t state = py_state(self->fiber);
     if (self->run_gate || (state != TL_READY && state != TL_SUSPENDED))
         return py_state_error(self, "only a ready or suspended fiber can be resumed");
-    self->fiber->reported_pc = 0;
     tl_arch_set_pc(self->fiber, pc);
     return fiber_resume(self, NULL);
 }
@@ -245,10 +244,14 @@ int py_fiber_readable(FiberObject *self) {
     return 0;
 }
 
+/* The whole record of a ready fiber counts once something was written to it. */
 int py_fiber_writable(FiberObject *self) {
     if (!py_fiber_made(self)) return 0;
     uint8_t state = py_state(self->fiber);
-    if (!self->run_gate && (state == TL_READY || state == TL_SUSPENDED)) return 1;
+    if (!self->run_gate && (state == TL_READY || state == TL_SUSPENDED)) {
+        self->fiber->started = 1;
+        return 1;
+    }
     py_state_error(self, "registers can be written while it is ready or suspended");
     return 0;
 }
@@ -313,6 +316,11 @@ static int fiber_set_pc(FiberObject *self, PyObject *value, void *unused) {
     return 0;
 }
 
+static PyObject *fiber_get_stop_pc(FiberObject *self, void *unused) {
+    (void)unused;
+    return py_fiber_readable(self) ? PyLong_FromUnsignedLongLong(self->fiber->stop_pc) : NULL;
+}
+
 static PyObject *fiber_get_sp(FiberObject *self, void *unused) {
     (void)unused;
     return py_fiber_readable(self) ? PyLong_FromUnsignedLongLong(tl_arch_sp(self->fiber)) : NULL;
@@ -363,6 +371,7 @@ static PyMethodDef fiber_methods[] = {
 static PyGetSetDef fiber_getset[] = {
     {"result", (getter)fiber_result, NULL, "What the code returned.", NULL},
     {"pc", (getter)fiber_get_pc, (setter)fiber_set_pc, "The program counter.", NULL},
+    {"stop_pc", (getter)fiber_get_stop_pc, NULL, "The program counter as the last stop left it.", NULL},
     {"sp", (getter)fiber_get_sp, NULL, "The stack pointer.", NULL},
     {"state_code", (getter)fiber_get_state, NULL, "The state, a number.", NULL},
     {"stops", (getter)fiber_get_stops, NULL, "How often it has stopped.", NULL},

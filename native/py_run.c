@@ -61,13 +61,29 @@ static enum event_kind settle(struct tl_fiber *f, int stop, uint64_t reported_pc
             tl_arch_set_pc(f, trap_pc);
             return EVENT_NONE;
         }
+        if (place != TL_PLACE_SLOT) return EVENT_TRAP;
     }
     enum tl_place place = tl_code_place(tl_arch_pc(f), &meaning);
     if (place == TL_PLACE_STEP || place == TL_PLACE_SLOT) apply(f, &meaning);
     if (stop == TL_STOP_TRAP) return EVENT_TRAP;
     if (stop == TL_STOP_CHECK) return EVENT_CHECK;
-    if (tl_arch_pc(f) == reported_pc) f->reported_pc = reported_pc; /* interrupted before that instruction ran */
+    /* Interrupted in the slot before the reported instruction ran. At the same pc in the code itself, the program has
+     * come round to the breakpoint again. */
+    if (place == TL_PLACE_SLOT && (!meaning.start || meaning.sp_adjust) && tl_arch_pc(f) == reported_pc)
+        f->reported_pc = reported_pc;
     return EVENT_INTERRUPT;
+}
+
+/* Runs Python's handlers of the signals that came; -1 with the exception of one. A handler may have installed another
+ * in place of our hook: then a signal may have come unnoticed. */
+static int check_signals(void) {
+    int failed, is_main = tl_main_thread() == &tl_self;
+    if (is_main) tl_signals_hook_python();
+    do {
+        atomic_store(&tl_self.signalled, 0);
+        failed = PyErr_CheckSignals();
+    } while (is_main && tl_signals_hook_python() && !failed);
+    return failed;
 }
 
 /* Runs `f` to its next event. The GIL is held at the start and at the end.
@@ -100,13 +116,13 @@ int py_run_to_stop(struct tl_fiber *f, PyObject *name, uint8_t gil, enum event_k
         if (stop != TL_STOP_INTERRUPT) {
             *kind = settle(f, stop, reported_pc);
             if (*kind != EVENT_NONE) break;
+            f->state = TL_SUSPENDED; /* on path `unwind` it is not; the record is complete there too */
             continue;
         }
         uint32_t bits = f->interrupts;
         if (bits & (TL_PENDING_GIL | TL_PENDING_SIGNAL)) {
             if (dropped) PyEval_RestoreThread(dropped);
-            if (tl_main_thread() == &tl_self) tl_signals_hook_python();
-            failed = PyErr_CheckSignals();
+            failed = check_signals();
             dropped = PyEval_SaveThread();
             tick = 0;
             if (failed) {
@@ -122,5 +138,6 @@ int py_run_to_stop(struct tl_fiber *f, PyObject *name, uint8_t gil, enum event_k
         return -1;
     }
     if (stop == TL_STOP_INTERRUPT) *kind = settle(f, stop, reported_pc);
+    f->stop_pc = tl_arch_pc(f);
     return failed ? -1 : 0;
 }

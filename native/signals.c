@@ -6,7 +6,9 @@
  *
  * A fault is ours when this thread runs a fiber and
  *   - the pc lies in registered code (an image, a copy, a slot), or
- *   - the instruction itself could not be fetched and the stack pointer is the fiber's: it jumped to nowhere.
+ *   - the instruction itself could not be fetched and the stack pointer is the fiber's: it jumped to nowhere, or
+ *   - the pc lies in the stub that loads the record, which holds what no processor takes (a pc that is not canonical,
+ *     reserved bits of MXCSR): the fiber stops where it was.
  * Everything else goes to the handler that was there before us.
  */
 #define _GNU_SOURCE
@@ -118,6 +120,12 @@ static int in_fiber_stack(const struct tl_fiber *fiber, uint64_t sp) {
     return sp >= (uint64_t)fiber->mapping && sp <= (uint64_t)fiber->stack_high;
 }
 
+/* Not a page fault, which in there can only be the host's own stack overflow. */
+static int in_loading_stub(uint64_t pc, const struct tl_fault *fault) {
+    return !fault->address && ((pc >= (uint64_t)tl_stub_resume && pc < (uint64_t)tl_resume_end) ||
+                               (pc >= (uint64_t)tl_stub_enter && pc < (uint64_t)tl_enter_end));
+}
+
 static void on_fault(int sig, siginfo_t *info, void *raw) {
     int error = errno;
     ucontext_t *context = raw;
@@ -131,6 +139,13 @@ static void on_fault(int sig, siginfo_t *info, void *raw) {
             fiber->fault = fault;
             errno = error;
             deliver(fiber, context, TL_STOP_TRAP, fiber->path);
+            return;
+        }
+        if (in_loading_stub(tl_context_pc(context), &fault)) {
+            fiber->fault = fault;
+            fiber->stop = TL_STOP_TRAP;
+            errno = error;
+            tl_context_restart(context, fiber, (const char *)(uintptr_t)tl_stub_leave_handler);
             return;
         }
     }
@@ -206,6 +221,7 @@ static void on_python_signal(int sig, siginfo_t *info, void *raw) {
         hooked[sig].sa_handler(sig);
     }
     struct tl_thread *self = &tl_self, *main_thread = tl_main_thread();
+    if (main_thread) atomic_store(&main_thread->signalled, 1);
     if (self == main_thread) {
         struct tl_fiber *fiber = self->cur;
         errno = error;
@@ -215,6 +231,8 @@ static void on_python_signal(int sig, siginfo_t *info, void *raw) {
         }
         return;
     }
+    /* The main thread stores `running` and then reads `signalled`, we do the reverse; see tl_fiber_interrupt. */
+    tl_membarrier();
     if (main_thread && (atomic_load(&main_thread->running) & 1))
         tl_kick(getpid(), main_thread->tid, TL_PENDING_SIGNAL);
     errno = error;
@@ -225,7 +243,8 @@ void tl_signals_set_python(const void *symbol) {
     if (dladdr(symbol, &found)) python_object = found.dli_fbase;
 }
 
-void tl_signals_hook_python(void) {
+int tl_signals_hook_python(void) {
+    int count = 0;
     for (int sig = 1; sig <= SIGRTMAX; sig++) {
         struct sigaction action;
         Dl_info found;
@@ -240,7 +259,9 @@ void tl_signals_hook_python(void) {
         action.sa_flags |= SA_SIGINFO;
         action.sa_sigaction = on_python_signal;
         sigaction(sig, &action, NULL);
+        count++;
     }
+    return count;
 }
 
 /* ---- installing ---- */

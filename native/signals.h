@@ -15,8 +15,8 @@ int tl_signals_remove(void);
 void tl_signals_unblock(void);
 /* Any function of CPython's: the object that holds it holds CPython's signal handler too. */
 void tl_signals_set_python(const void *symbol);
-/* Chains our hook in front of every signal whose handler is CPython's own. */
-void tl_signals_hook_python(void);
+/* Chains our hook in front of every signal whose handler is CPython's own; returns how many were not yet. */
+int tl_signals_hook_python(void);
 /* Adds bits (TL_PENDING_*, or 0) to the pending bits of the fiber a thread runs and has it look at them. */
 void tl_kick(pid_t process, int32_t tid, uint32_t bits);
 /* A full barrier in every thread of the process; non-zero where the kernel has none. */

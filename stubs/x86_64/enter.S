@@ -10,7 +10,8 @@
 /* int tl_stub_enter(struct tl_fiber *fiber): runs a fiber that has never run.
  *
  * In:        rdi = record; its rip is the entry, its rsp the initial stack pointer, whose top word is the address
- *            of tl_stub_exit; rdi, rsi, rdx, rcx, r8, r9, rax and xmm0-7 of the record are the arguments.
+ *            of tl_stub_exit; rdi, rsi, rdx, rcx, r8, r9, rax and xmm0-7 of the record are the arguments; rbp is 0
+ *            and ends the chain of frame pointers.
  * Out:       eax = TL_STOP_*.
  * Clobbered: what a C call may clobber.
  * Frame:     the host frame (host_frame.h).
@@ -19,7 +20,9 @@
  * 2. Restartable, [tl_enter_restart, tl_enter_end): a signal that finds the pc in here sets a pending bit and moves
  *    the pc back to the first instruction, with rdi = record. Everything is loaded from the record, so running it
  *    again is harmless, and no pending bit set before the jump is missed.
- * 3. Load the arguments, take the fiber's stack, jump. Registers that carry no argument keep the host's values.
+ * 3. Load the arguments and MXCSR (a host that flushes denormals to zero must not change the code's results), take
+ *    the fiber's stack, jump. Registers that carry no argument keep the host's values, and so does the x87 control
+ *    word.
  */
 STUB tl_stub_enter
 tl_stub_enter:
@@ -39,6 +42,8 @@ tl_enter_restart:
     movups  TL_XSAVE_XMM+80(%r11), %xmm5
     movups  TL_XSAVE_XMM+96(%r11), %xmm6
     movups  TL_XSAVE_XMM+112(%r11), %xmm7
+    ldmxcsr TL_XSAVE_MXCSR(%r11)
+    mov     TL_RBP(%r11), %rbp
     mov     TL_RAX(%r11), %rax
     mov     TL_RSI(%r11), %rsi
     mov     TL_RDX(%r11), %rdx

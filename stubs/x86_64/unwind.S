@@ -27,13 +27,18 @@ STUB_END tl_stub_unwind
  *            SA_NODEFER, so that there is no mask to restore and the kernel keeps no note of the abandoned frame.
  * Out:       back in the host with eax = TL_STOP_*.
  * Frame:     the host frame, from the record.
+ *
+ * The kernel starts a handler with DF, RF and TF clear but leaves AC and NT as the code had them.
  */
 STUB tl_stub_leave_handler
 tl_stub_leave_handler:
     endbr64
     mov     TL_HOST_SP(%rdi), %rsp
     CFI_IN_HOST_FRAME
-    cld
+    pushq   $0x202                      /* IF and the bit that is always set */
+    .cfi_adjust_cfa_offset 8
+    popfq
+    .cfi_adjust_cfa_offset -8
     HOST_FRAME_LEAVE
 STUB_END tl_stub_leave_handler
 

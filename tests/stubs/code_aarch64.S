@@ -128,6 +128,104 @@ second_\name:
     TRAP_CODE jump_wild, 27, br x9
     TRAP_CODE check, 28, blr x9
     TRAP_CODE check_again, 27, blr x9
+
+/* Writes the registers that it was entered with to machine_out, but x9 and x10. */
+    .balign 8
+    .globl  fresh_code
+fresh_code:
+    ldr     x9, home_fresh
+    mov     x10, sp
+    stp     x10, x30, [x9]
+    DUMP_STATE fresh, 28
+
+/* Returns its first integer argument and its eighth float argument. */
+    .globl  result_code
+result_code:
+    mov     v0.16b, v7.16b
+    ret
+
+/* Loops that keep an invariant, whatever stops them: x1 = 3 x2, but for one instruction 3 x2 - 3; the same in the
+ * halves of v1 (the low one counts). x0: how often to go round; 0: for ever. Each returns x2. */
+.macro LOOP name, instruction:vararg
+    .balign 16
+    .globl  loop_\name
+loop_\name:
+    mov     x19, x30
+    mov     x1, #0
+    mov     x2, #0
+    movi    v1.2d, #0
+    ldr     q2, loop_step
+    ldr     x20, check_pointer
+1:  add     x2, x2, #1
+    add     x1, x1, #3
+    add     v1.2d, v1.2d, v2.2d
+    \instruction
+    cmp     x2, x0
+    b.ne    1b
+    mov     x0, x2
+    ret     x19
+.endm
+    .balign 16
+loop_step:
+    .quad   1, 3
+check_pointer:
+    .quad   tl_stub_check
+    LOOP plain, nop
+    LOOP trap, udf #9
+    LOOP breakpoint, brk #0
+    LOOP check, blr x20
+
+/* uint64_t mixed_code(uint64_t n): arithmetic with a loop, a call, stores and vectors, for breakpoints everywhere. */
+    .balign 16
+    .globl  mixed_code, mixed_code_stop
+mixed_code:
+    stp     x29, x30, [sp, #-48]!
+    mov     x29, sp
+    str     x19, [sp, #16]
+    mov     x19, x0
+    str     xzr, [sp, #24]
+2:  cbz     x19, 3f
+    mov     x0, x19
+    bl      4f
+    ldr     x1, [sp, #24]
+    add     x1, x1, x0
+    str     x1, [sp, #24]
+    sub     x19, x19, #1
+    b       2b
+3:  ldr     x0, [sp, #24]
+    ldr     x19, [sp, #16]
+    ldp     x29, x30, [sp], #48
+    ret
+4:  fmov    d0, x0
+    fmov    d3, x0
+    add     d0, d0, d3
+    fmov    x0, d0
+    mov     x1, #7
+    mul     x0, x0, x1
+    mov     x1, #0x55
+    eor     x0, x0, x1
+    ret
+mixed_code_stop:
+
+/* void deep_code(uint64_t depth): 32 bytes of stack a level, each written; returns the depth. */
+    .balign 16
+    .globl  deep_code
+deep_code:
+    mov     x1, #0
+    mov     x2, sp
+5:  stp     x0, x0, [sp, #-32]!
+    stp     x0, x0, [sp, #16]
+    add     x1, x1, #1
+    cmp     x1, x0
+    b.ne    5b
+6:  ldp     x3, x4, [sp], #16
+    cmp     x3, x0
+    b.ne    7f
+    mov     x5, sp
+    cmp     x5, x2
+    b.ne    6b
+    ret
+7:  udf     #1
     .globl  trap_code_stop
 trap_code_stop:
 

@@ -113,6 +113,102 @@ data_target:
     .quad   machine_in
 wild_target:
     .quad   0x9e57100000000123
+
+/* Writes the registers that it was entered with to machine_out, rsp being its own. */
+    .globl  fresh_code
+fresh_code:
+    movabs  %rax, machine_out
+    mov     %rsp, %rax
+    movabs  %rax, machine_home_sp
+    movabs  machine_out, %rax
+    DUMP_STATE
+
+/* Returns its first integer argument and its eighth float argument. */
+    .globl  result_code
+result_code:
+    mov     %rdi, %rax
+    movaps  %xmm7, %xmm0
+    ret
+
+/* Loops that keep an invariant, whatever stops them: rbx = 3 rax, but for one instruction 3 rax - 3; the same in
+ * the halves of xmm1 (the low one counts). rdi: how often to go round; 0: for ever. Each returns rax. */
+.macro LOOP name, instruction:vararg
+    .balign 16
+    .globl  loop_\name
+loop_\name:
+    xor     %eax, %eax
+    xor     %ebx, %ebx
+    pxor    %xmm1, %xmm1
+    movups  loop_step(%rip), %xmm2
+1:  add     $1, %rax
+    add     $3, %rbx
+    paddq   %xmm2, %xmm1
+    \instruction
+    cmp     %rdi, %rax
+    jne     1b
+    ret
+.endm
+loop_step:
+    .quad   1, 3
+    LOOP plain, nop
+    LOOP trap, hlt
+    LOOP breakpoint, int3
+    LOOP check, call *check_pointer(%rip)
+
+/* uint64_t mixed_code(uint64_t n): arithmetic with a loop, a call, pushes and vectors, for breakpoints everywhere. */
+    .balign 16
+    .globl  mixed_code, mixed_code_stop
+mixed_code:
+    push    %rbp
+    mov     %rsp, %rbp
+    push    %rbx
+    sub     $24, %rsp
+    mov     %rdi, %rbx
+    xor     %eax, %eax
+    mov     %rax, (%rsp)
+2:  test    %rbx, %rbx
+    jz      3f
+    mov     %rbx, %rdi
+    call    4f
+    add     %rax, (%rsp)
+    dec     %rbx
+    jmp     2b
+3:  mov     (%rsp), %rax
+    add     $24, %rsp
+    pop     %rbx
+    pop     %rbp
+    ret
+4:  movq    %rdi, %xmm0
+    movq    %rdi, %xmm3
+    paddq   %xmm3, %xmm0
+    movq    %xmm0, %rax
+    imul    $7, %rax, %rax
+    xor     $0x55, %rax
+    std
+    cld
+    ret
+mixed_code_stop:
+
+/* void deep_code(uint64_t depth): 32 bytes of stack a level, each written; returns the depth. */
+    .balign 16
+    .globl  deep_code
+deep_code:
+    xor     %eax, %eax
+    mov     %rsp, %rdx
+5:  push    %rdi
+    push    %rdi
+    push    %rdi
+    push    %rdi
+    inc     %rax
+    cmp     %rdi, %rax
+    jne     5b
+6:  pop     %rcx
+    cmp     %rdi, %rcx
+    jne     7f
+    cmp     %rdx, %rsp
+    jne     6b
+    ret
+7:  ud2
     .globl  trap_code_stop
 trap_code_stop:
 

@@ -68,7 +68,10 @@ _Static_assert(sizeof(uint64_t) * STATE_WORDS == STATE_AREA, "must match code_<a
 extern struct machine_state machine_in, machine_out;
 extern const struct trap_code trap_codes[];
 extern const uint64_t trap_code_count;
-extern const uint8_t trap_code_start[], trap_code_stop[];
+extern const uint8_t trap_code_start[], trap_code_stop[], fresh_code[], result_code[];
+/* Functions for any test (code_<arch>.S). */
+extern const uint8_t loop_plain[], loop_trap[], loop_breakpoint[], loop_check[];
+extern const uint8_t mixed_code[], mixed_code_stop[], deep_code[];
 /* Addresses that the code reads from memory, so that every register stays free. */
 extern uint64_t bad_page, bus_page, data_page, wild_address;
 
@@ -87,6 +90,9 @@ const char *machine_compare_record(const struct machine_state *state, const stru
 void machine_clear_out(const struct machine_state *state);
 const char *machine_compare(const struct machine_state *state, const struct machine_state *other, uint64_t *found,
                             uint64_t *expected);
+/* NULL, or which of the registers that fresh_code found is not as a function's caller has to set it. */
+const char *machine_compare_fresh(const uint64_t *ints, unsigned int_count, const uint64_t *floats, unsigned float_count,
+                                  const uint64_t *words, unsigned word_count);
 /* NULL, or what the fault should have said. `address`: of the copy of the code. */
 const char *machine_compare_fault(const struct tl_fault *fault, int kind, uint64_t reported_pc);
 /* Runs the fiber with random values in everything that a C function keeps, and compares afterwards: NULL or a name. */
@@ -96,6 +102,12 @@ void machine_poison(void);
 /* The trap instruction that breakpoints use. */
 extern const uint8_t machine_trap[];
 extern const unsigned machine_trap_bytes;
+/* Where a fiber goes on that stopped at the trap instruction of loop_trap. */
+uint64_t machine_pc_after_trap(uint64_t pc);
+/* NULL, or what is wrong with the invariant of the loops. *rounds: how often it has gone round. */
+const char *machine_check_loop(const struct tl_fiber *fiber, uint64_t *rounds);
+/* The bytes of the instruction at `code`, for the few kinds that mixed_code has. */
+unsigned machine_instruction_bytes(const uint8_t *code);
 /* The pc that a breakpoint at `pc` reports. */
 uint64_t machine_reported_pc(uint64_t pc);
 

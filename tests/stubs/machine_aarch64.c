@@ -31,6 +31,18 @@ const uint8_t machine_trap[] = {0x00, 0x00, 0x20, 0xd4}; /* brk #0 */
 const unsigned machine_trap_bytes = 4;
 uint64_t machine_reported_pc(uint64_t pc) { return pc; }
 
+uint64_t machine_pc_after_trap(uint64_t pc) { return pc + 4; }
+unsigned machine_instruction_bytes(const uint8_t *code) { return (void)code, 4; }
+
+const char *machine_check_loop(const struct tl_fiber *fiber, uint64_t *rounds) {
+    uint64_t a = fiber->record[TL_X / 8 + 2], b = fiber->record[TL_X / 8 + 1], v[2];
+    memcpy(v, (const uint8_t *)fiber + TL_Q + 16, 16);
+    *rounds = a;
+    if (b != 3 * a && b + 3 != 3 * a) return "x1";
+    if (v[1] != 3 * v[0]) return "v1, high";
+    return v[0] == a || v[0] + 1 == a ? NULL : "v1, low";
+}
+
 uint64_t bad_page, bus_page, data_page, wild_address;
 
 void machine_start(void) {
@@ -128,6 +140,21 @@ void machine_clear_out(const struct machine_state *state) {
 const char *machine_compare(const struct machine_state *state, const struct machine_state *other, uint64_t *found,
                             uint64_t *expected) {
     return compare(other->general, other->area, state, 1u << other->general[BASE], found, expected);
+}
+
+const char *machine_compare_fresh(const uint64_t *ints, unsigned int_count, const uint64_t *floats, unsigned float_count,
+                                  const uint64_t *words, unsigned word_count) {
+    const uint64_t *stack = (const uint64_t *)machine_out.general[SP];
+    for (unsigned i = 0; i < int_count; i++)
+        if (machine_out.general[i] != ints[i]) return "x0-x7";
+    for (unsigned i = 0; i < float_count; i++)
+        if (memcmp(machine_out.area + 16 * i, &floats[i], 8)) return "q0-q7";
+    if (machine_out.general[SP] % 16) return "alignment of sp";
+    for (unsigned i = 0; i < word_count; i++)
+        if (stack[i] != words[i]) return "argument on the stack";
+    if (machine_out.general[29]) return "x29";
+    if (machine_out.general[30] != (uint64_t)tl_stub_exit) return "x30";
+    return machine_out.general[FPCR] ? "fpcr" : NULL;
 }
 
 const char *machine_compare_fault(const struct tl_fault *fault, int kind, uint64_t reported_pc) {

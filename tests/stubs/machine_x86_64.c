@@ -44,6 +44,42 @@ const uint8_t machine_trap[] = {0xcc};
 const unsigned machine_trap_bytes = 1;
 uint64_t machine_reported_pc(uint64_t pc) { return pc + 1; }
 
+uint64_t machine_pc_after_trap(uint64_t pc) { return pc + 1; } /* hlt */
+
+const char *machine_check_loop(const struct tl_fiber *fiber, uint64_t *rounds) {
+    uint64_t a = fiber->record[TL_RAX / 8], b = fiber->record[TL_RBX / 8], x[2];
+    memcpy(x, (const uint8_t *)fiber + TL_XSAVE_XMM + 16, 16);
+    if (!(((const uint8_t *)fiber)[TL_XSAVE_BV] & 2)) x[0] = x[1] = 0; /* initial values are not written */
+    *rounds = a;
+    if (b != 3 * a && b + 3 != 3 * a) return "rbx";
+    if (x[1] != 3 * x[0]) return "xmm1, high";
+    return x[0] == a || x[0] + 1 == a ? NULL : "xmm1, low";
+}
+
+/* Intel SDM vol. 2, 2.1: prefixes 66, F2, F3 and REX, opcode maps 1 and 0F, ModRM with a displacement of a byte. */
+unsigned machine_instruction_bytes(const uint8_t *code) {
+    const uint8_t *p = code;
+    while (*p == 0x66 || *p == 0xf2 || *p == 0xf3) p++;
+    if ((*p & 0xf0) == 0x40) p++;
+    unsigned opcode = *p++, immediate = 0;
+    if (opcode == 0x0f) {
+        p++;
+    } else if ((opcode & 0xf0) == 0x50 || opcode == 0xc3 || opcode == 0xfc || opcode == 0xfd) {
+        return (unsigned)(p - code); /* push, pop, ret, cld, std */
+    } else if (opcode == 0xeb || (opcode & 0xf0) == 0x70) {
+        return (unsigned)(p - code) + 1;
+    } else if (opcode == 0xe8) {
+        return (unsigned)(p - code) + 4;
+    } else if (opcode == 0x35) { /* xor rax, imm32 */
+        return (unsigned)(p - code) + 4;
+    } else if (opcode == 0x83 || opcode == 0x6b) {
+        immediate = 1;
+    }
+    unsigned mode = *p >> 6, rm = *p & 7;
+    p += 1 + (mode != 3 && rm == 4) + (mode == 1);
+    return (unsigned)(p - code) + immediate;
+}
+
 /* Must match code_x86_64.S, whose instructions hold these addresses. */
 uint64_t bad_page = 0x7e5710000000, bus_page = 0x7e5720000000, data_page, wild_address = 0x9e57100000000123;
 
@@ -174,6 +210,25 @@ void machine_clear_out(const struct machine_state *state) {
 const char *machine_compare(const struct machine_state *state, const struct machine_state *other, uint64_t *found,
                             uint64_t *expected) {
     return compare(other->general, other->general[STATE_FLAGS / 8], other->area, state, found, expected);
+}
+
+const char *machine_compare_fresh(const uint64_t *ints, unsigned int_count, const uint64_t *floats, unsigned float_count,
+                                  const uint64_t *words, unsigned word_count) {
+    static const uint8_t order[6] = {7, 6, 2, 1, 8, 9}; /* rdi rsi rdx rcx r8 r9 */
+    const uint64_t *stack = (const uint64_t *)machine_out.general[RSP];
+    for (unsigned i = 0; i < int_count; i++)
+        if (machine_out.general[order[i]] != ints[i]) return names[order[i]];
+    for (unsigned i = 0; i < float_count; i++)
+        if (memcmp(machine_out.area + 160 + 16 * i, &floats[i], 8)) return "xmm0-7";
+    if (machine_out.general[RSP] % 16 != 8) return "alignment of rsp";
+    for (unsigned i = 0; i < word_count; i++)
+        if (stack[1 + i] != words[i]) return "argument on the stack";
+    if (float_count && machine_out.general[0] != float_count) return "al";
+    if (machine_out.general[5]) return "rbp";
+    uint32_t mxcsr;
+    memcpy(&mxcsr, machine_out.area + 24, 4);
+    if (mxcsr != 0x1f80) return "mxcsr";
+    return machine_out.general[STATE_FLAGS / 8] & 0x44500 ? "rflags" : NULL; /* AC NT DF TF */
 }
 
 const char *machine_compare_fault(const struct tl_fault *fault, int kind, uint64_t reported_pc) {

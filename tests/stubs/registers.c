@@ -6,29 +6,15 @@
  * kind, which must show that state. Once more, and the code writes its registers to memory itself and returns.
  */
 #define _GNU_SOURCE
-#include "check.h"
+#include "common.h"
 
-#include "code.h"
-#include "context.h"
-
-static struct tl_code *image;
 static struct tl_fiber *fiber;
-static uint64_t base, rng;
+static uint64_t rng;
 
-static uint64_t at(const uint8_t *linked) { return base + (uint64_t)(linked - trap_code_start); }
-
-static void start(void) {
-    int error;
-    size_t offset, bytes = (size_t)(trap_code_stop - trap_code_start);
+static void begin(void) {
+    start();
     rng = test_seed;
-    if (image) return;
-    NEED(tl_start() == 0);
-    machine_start();
-    image = tl_code_image(bytes, &error);
-    NEED(image && tl_code_publish(image, trap_code_start, bytes, 64, &offset) == 0);
-    base = tl_code_base(image) + offset;
-    fiber = tl_fiber_new(65536, 1 << 20, &error);
-    NEED(fiber);
+    if (!fiber) fiber = new_fiber();
 }
 
 static int compare_record(const struct machine_state *state, const char *when, const char *name, int check) {
@@ -108,7 +94,7 @@ static int one(const struct trap_code *code, int path) {
 
 static void rounds(int path, unsigned count) {
     unsigned done = 0;
-    start();
+    begin();
     for (uint64_t k = 0; k < trap_code_count; k++) {
         unsigned i = 0;
         while (i < count && one(&trap_codes[k], path)) i++;
@@ -117,10 +103,50 @@ static void rounds(int path, unsigned count) {
     test_note(" %u rounds of %u kinds", done, (unsigned)trap_code_count);
 }
 
-CASE(inject) { rounds(TL_PATH_INJECT, times(1500, 60)); }
+/* A fresh fiber: arguments and control registers as a C function expects them, whatever the host's are. */
+CASE(start) {
+    begin();
+    machine_random(&machine_in, &rng);
+    for (unsigned i = 0; i < times(2000, 500); i++) {
+        uint64_t ints[8], floats[8], words[9];
+        unsigned int_count = 0, float_count = 0, word_count = (unsigned)(random_next(&rng) % 10);
+        for (unsigned k = 0; k < 8; k++) ints[k] = random_next(&rng), floats[k] = random_next(&rng);
+        for (unsigned k = 0; k < word_count; k++) words[k] = random_next(&rng);
+        tl_fiber_reset(fiber, at(fresh_code));
+        while (int_count < 8 && tl_arch_set_int(fiber, int_count, ints[int_count]) == 0) int_count++;
+        CHECK(tl_arch_set_int(fiber, 8, 0) == -1, "there is a ninth integer register");
+        while (float_count < 8 && tl_arch_set_float(fiber, float_count, floats[float_count]) == 0) float_count++;
+        CHECK(tl_arch_set_float(fiber, 8, 0) == -1, "there is a ninth float register");
+        if (word_count) tl_arch_stack_words(fiber, words, word_count);
+        int interrupted = i % 3 == 0, stop;
+        machine_clear_out(&machine_in);
+        if (interrupted) tl_fiber_interrupt(fiber);
+        const char *bad = machine_run(fiber, &rng, &stop);
+        CHECK(!bad, "the host lost %s", bad);
+        if (interrupted) { /* before its first instruction: now resumed, not entered */
+            CHECK(stop == TL_STOP_INTERRUPT, "stop %d, expected an interrupt", stop);
+            CHECK(tl_arch_pc(fiber) == at(fresh_code), "interrupted at %#" PRIx64, tl_arch_pc(fiber));
+            bad = machine_run(fiber, &rng, &stop);
+            CHECK(!bad, "the host lost %s after an interrupt", bad);
+        }
+        CHECK(stop == TL_STOP_FINISHED, "stop %d", stop);
+        bad = machine_compare_fresh(ints, int_count, floats, float_count, words, word_count);
+        CHECK(!bad, "entered with a wrong %s (interrupted: %d)", bad, interrupted);
+
+        tl_fiber_reset(fiber, at(result_code));
+        tl_arch_set_int(fiber, 0, ints[0]);
+        tl_arch_set_float(fiber, 7, floats[7]);
+        machine_run(fiber, &rng, &stop);
+        CHECK(stop == TL_STOP_FINISHED, "stop %d", stop);
+        CHECK_EQUAL(tl_arch_int_result(fiber), ints[0], "integer result");
+        CHECK_EQUAL(tl_arch_float_result(fiber), floats[7], "float result");
+    }
+}
+
+CASE(inject) { rounds(TL_PATH_INJECT, times(1500, 500)); }
 CASE(direct) {
     start();
     if (!tl_arch_direct_allowed()) SKIP("this machine or kernel does not allow leaving a handler without sigreturn");
-    rounds(TL_PATH_DIRECT, times(1500, 60));
+    rounds(TL_PATH_DIRECT, times(1500, 500));
 }
-CASE(unwind) { rounds(TL_PATH_UNWIND, times(800, 40)); }
+CASE(unwind) { rounds(TL_PATH_UNWIND, times(800, 300)); }

@@ -2,7 +2,7 @@
 
 The line: lines -> statements -> items (own encodings, data) and lines for keystone -> the worker's bytes
 -> capstone check -> layout with relaxation -> `Assembly`. Labels, branches, data and alignment never reach
-keystone; see `facts` in the docstrings of `syntax_x86_64` and `syntax_aarch64` for what is checked.
+keystone; `check_x86_64` and `syntax_aarch64` say what is checked.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from trapline.asm import syntax_aarch64, syntax_x86_64
+from trapline.asm import check_x86_64, syntax_aarch64, syntax_x86_64
 from trapline.asm.keystone_client import Refusal, encode_lines
 from trapline.asm.layout import Fixup, FixupKind, Item, Layout
 from trapline.asm.source import (
@@ -195,7 +195,7 @@ def _encode(waiting: list[tuple[Item, syntax_x86_64.Parsed | syntax_aarch64.Pars
             if isinstance(code, Refusal):
                 raise item.source.error(_explain(code, parsed.mnemonic))
             if isinstance(parsed, syntax_x86_64.Parsed):
-                known = syntax_x86_64.check(item.source, parsed, code)
+                known = check_x86_64.check(item.source, parsed, code)
             else:
                 known = syntax_aarch64.check(item.source, parsed, code)
             if len(_ENCODED) < _CACHE_LINES:

@@ -185,13 +185,17 @@ def derive_aarch64(forms: Sequence[Form]) -> list[A64Stencil]:
     names: list[str] = []
     lines: list[str] = []
     for form in forms:
-        base = [A64_SAMPLES[position] if a64_field_spec(kind).register else 0 for position, kind in enumerate(form.kinds)]
+        base = [
+            A64_SAMPLES[position] if a64_field_spec(kind).register else 0 for position, kind in enumerate(form.kinds)
+        ]
         variants = [base]
         for position, kind in enumerate(form.kinds):
             for bit in range(a64_field_spec(kind).width):
                 variants.append([value ^ (1 << bit if at == position else 0) for at, value in enumerate(base)])
         for variant in variants:
-            lines.append(form.text.format(*(a64_text(kind, raw) for kind, raw in zip(form.kinds, variant, strict=True))))
+            lines.append(
+                form.text.format(*(a64_text(kind, raw) for kind, raw in zip(form.kinds, variant, strict=True)))
+            )
             names.append(form.name)
     words = [int.from_bytes(code, "little") for code in _encode(names, lines, "aarch64")]
     out: list[A64Stencil] = []

@@ -31,7 +31,9 @@ def _integer() -> list[Form]:
             out.append(Form(f"{op}{bits}_rri", f"{op} {{0}}, {{1}}, #{{2}}", (to, rs, "u12")))
             out.append(Form(f"{op}{bits}_rri12", f"{op} {{0}}, {{1}}, #{{2}}, lsl #12", (to, rs, "u12")))
             for extend in ("uxtb", "uxth", "uxtw", "sxtb", "sxth", "sxtw"):
-                out.append(Form(f"{op}{bits}_rrr_{extend}", f"{op} {{0}}, {{1}}, {{2}}, {extend} #{{3}}", (to, rs, "w", "e3")))
+                out.append(
+                    Form(f"{op}{bits}_rrr_{extend}", f"{op} {{0}}, {{1}}, {{2}}, {extend} #{{3}}", (to, rs, "w", "e3"))
+                )
         for op in ("and", "orr", "eor", "bic", "orn", "eon", "ands", "bics"):
             out.append(Form(f"{op}{bits}_rrr", f"{op} {{0}}, {{1}}, {{2}}", (r, r, r)))
             out.append(Form(f"{op}{bits}_rrr_ror", f"{op} {{0}}, {{1}}, {{2}}, ror #{{3}}", (r, r, r, f"u{width}")))
@@ -156,7 +158,18 @@ def _scalar_float() -> list[Form]:
         for bits, r in (("32", "w"), ("64", "x")):
             for op in ("scvtf", "ucvtf"):
                 out.append(Form(f"{op}_{f}_r{bits}", f"{op} {{0}}, {{1}}", (f, r)))
-            for op in ("fcvtzs", "fcvtzu", "fcvtns", "fcvtms", "fcvtps", "fcvtas", "fcvtnu", "fcvtmu", "fcvtpu", "fcvtau"):
+            for op in (
+                "fcvtzs",
+                "fcvtzu",
+                "fcvtns",
+                "fcvtms",
+                "fcvtps",
+                "fcvtas",
+                "fcvtnu",
+                "fcvtmu",
+                "fcvtpu",
+                "fcvtau",
+            ):
                 out.append(Form(f"{op}{bits}_r{f}", f"{op} {{0}}, {{1}}", (r, f)))
     out += [Form("fcvt_sd_rr", "fcvt {0}, {1}", ("s", "d")), Form("fcvt_ds_rr", "fcvt {0}, {1}", ("d", "s"))]
     out += [Form("fcvt_hs_rr", "fcvt {0}, {1}", ("h", "s")), Form("fcvt_sh_rr", "fcvt {0}, {1}", ("s", "h"))]
@@ -184,17 +197,80 @@ def _vector() -> list[Form]:
     out: list[Form] = []
     for op in ("and", "orr", "eor", "bic", "orn", "bsl", "bit", "bif"):
         out += [_same(op, "8b"), _same(op, "16b")]
-    for op in ("add", "sub", "cmeq", "cmgt", "cmge", "cmhi", "cmhs", "cmtst", "addp", "sshl", "ushl", "sqadd", "uqadd",
-               "sqsub", "uqsub", "zip1", "zip2", "uzp1", "uzp2", "trn1", "trn2"):
+    for op in (
+        "add",
+        "sub",
+        "cmeq",
+        "cmgt",
+        "cmge",
+        "cmhi",
+        "cmhs",
+        "cmtst",
+        "addp",
+        "sshl",
+        "ushl",
+        "sqadd",
+        "uqadd",
+        "sqsub",
+        "uqsub",
+        "zip1",
+        "zip2",
+        "uzp1",
+        "uzp2",
+        "trn1",
+        "trn2",
+    ):
         out += [_same(op, arrangement) for arrangement in _ALL]
-    for op in ("mul", "mla", "mls", "smin", "smax", "umin", "umax", "sminp", "smaxp", "uminp", "umaxp", "sabd", "uabd",
-               "shadd", "uhadd", "srhadd", "urhadd"):
+    for op in (
+        "mul",
+        "mla",
+        "mls",
+        "smin",
+        "smax",
+        "umin",
+        "umax",
+        "sminp",
+        "smaxp",
+        "uminp",
+        "umaxp",
+        "sabd",
+        "uabd",
+        "shadd",
+        "uhadd",
+        "srhadd",
+        "urhadd",
+    ):
         out += [_same(op, arrangement) for arrangement in _ALL[:-1]]
     out += [_same("sqrdmulh", arrangement) for arrangement in ("4h", "8h", "2s", "4s")]
-    for op in ("fadd", "fsub", "fmul", "fdiv", "fmin", "fmax", "fminnm", "fmaxnm", "fcmeq", "fcmgt", "fcmge", "fmla",
-               "fmls", "faddp", "fabd"):
+    for op in (
+        "fadd",
+        "fsub",
+        "fmul",
+        "fdiv",
+        "fmin",
+        "fmax",
+        "fminnm",
+        "fmaxnm",
+        "fcmeq",
+        "fcmgt",
+        "fcmge",
+        "fmla",
+        "fmls",
+        "faddp",
+        "fabd",
+    ):
         out += [_same(op, arrangement) for arrangement in _FLOATS]
-    for op in ("fabs", "fneg", "fsqrt", "fcvtzs", "fcvtzu", "fcvtns", "scvtf", "ucvtf", *(f"frint{m}" for m in "nmpzaxi")):
+    for op in (
+        "fabs",
+        "fneg",
+        "fsqrt",
+        "fcvtzs",
+        "fcvtzu",
+        "fcvtns",
+        "scvtf",
+        "ucvtf",
+        *(f"frint{m}" for m in "nmpzaxi"),
+    ):
         out += [_pair(op, arrangement) for arrangement in _FLOATS]
     for op in ("abs", "neg"):
         out += [_pair(op, arrangement) for arrangement in _ALL]

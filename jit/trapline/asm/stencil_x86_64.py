@@ -25,9 +25,7 @@ def is_memory(kind: str) -> bool:
     return kind[0] == "m"
 
 
-def head_bytes(
-    stencil: X86Stencil, registers: tuple[int, ...], rm_high: int, index_high: int
-) -> tuple[bytes, int]:
+def head_bytes(stencil: X86Stencil, registers: tuple[int, ...], rm_high: int, index_high: int) -> tuple[bytes, int]:
     """Everything before the ModRM byte, and the ModRM.reg field.
 
     `registers` are by operand position (0 for those that are no register); `rm_high` and `index_high` are bit 3
@@ -155,7 +153,10 @@ def i32(value: int) -> bytes:
 
 def s32(value: int) -> bytes:
     """Four bytes that are sign-extended: displacements and immediates of 64-bit operations."""
-    return _ranged(value, -(1 << 31), (1 << 31) - 1, 4)
+    try:
+        return value.to_bytes(4, "little", signed=True)
+    except OverflowError:
+        raise AssemblyError(f"found the number {value:#x}, expected -0x80000000 to 0x7fffffff") from None
 
 
 def i64(value: int) -> bytes:

@@ -1,9 +1,7 @@
-"""x86-64 text: operands in Intel syntax, read, written out for keystone, and held against the decoded bytes.
+"""x86-64 text: operands in Intel syntax, read, and written out for keystone.
 
-Requires: one statement from `source`. Leaves: a branch with its two forms, finished bytes, or a line for
-keystone with the operands to compare. keystone truncates numbers and changes addressing modes in silence
-(`[abs]` becomes rip-relative, `push 0x80000000` pushes 0), so every number is compared with what capstone
-reads back.
+Requires: one statement from `source`. Leaves: a branch with its two forms, finished bytes, or a line for keystone
+with the operands that `check_x86_64` compares with what comes back.
 
 Source: Intel SDM volume 2, chapters 2 and 3.
 """
@@ -13,13 +11,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-from trapline.asm.disassemble import detailed
 from trapline.asm.layout import Fixup, FixupKind
 from trapline.asm.source import Expression, ExpressionReader, SourceLine, split_operands
 
-_PLACEHOLDER: Final = 0x1234_5678
+PLACEHOLDER: Final = 0x1234_5678
 _MASK_64: Final = 0xFFFF_FFFF_FFFF_FFFF
 
 
@@ -52,12 +49,13 @@ SIZES: Final = {
     "fword": 6,
     "qword": 8,
     "tbyte": 10,
+    "xword": 10,
     "oword": 16,
     "xmmword": 16,
     "ymmword": 32,
     "zmmword": 64,
 }
-_CONDITIONS: Final = {
+CONDITIONS: Final = {
     **{name: name for name in ("o", "no", "b", "ae", "e", "ne", "be", "a", "s", "ns", "p", "np", "l", "ge", "le", "g")},
     "c": "b",
     "nae": "b",
@@ -121,15 +119,11 @@ _ONE_REGISTER: Final = {
 _GENERAL: Final = ("a", "c", "d", "b", "sp", "bp", "si", "di")
 # Only a size keyword tells these forms apart, a register operand does not.
 _NEED_SIZE: Final = re.compile(
-    r"movzx|movsx|movsxd|cvtsi2s[sd]|vcvtsi2s[sd]|crc32|f(?!x|wait|nop)\w+|inc|dec|neg|not|i?mul|i?div"
+    r"movzx|movsx|movsxd|cvtsi2s[sd]|vcvtsi2s[sd]|crc32|f(?!x|wait|nop|ldenv|n?stenv|n?save|rstor)\w+|inc|dec|neg|not|i?mul|i?div"
     r"|ro[lr]|rc[lr]|sh[lr]|sa[lr]"
 )
 _QWORD_DEFAULT: Final = frozenset(("push", "pop", "call", "jmp"))
 _NO_SIZE: Final = frozenset(("lea", "invlpg", "clflush", "clflushopt", "clwb", "prefetchw", "prefetch"))
-# Immediates of these are sign-extended; everywhere else an imm8 is a plain byte.
-_SIGN_EXTENDED: Final = frozenset(
-    ("add", "or", "adc", "sbb", "and", "sub", "xor", "cmp", "test", "push", "imul", "mov", "movabs")
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,8 +229,8 @@ class Reader:
         words = before.lower().replace(":", " : ").split()
         if words and words[0] in SIZES:
             size_bytes = SIZES[words.pop(0)]
-            if words and words[0] == "ptr":
-                words.pop(0)
+        if words and words[0] == "ptr":
+            words.pop(0)
         if len(words) == 2 and words[1] == ":" and words[0] in _SEGMENTS:
             segment = words[0]
             words = []
@@ -368,7 +362,7 @@ def _written(operand: Operand) -> str:
         terms.append("riz*1")  # else keystone makes it rip-relative
     value = operand.displacement.constant
     if operand.base == "rip" and (operand.displacement.labels or operand.displacement.named):
-        value = _PLACEHOLDER
+        value = PLACEHOLDER
     if value or not (operand.base or operand.index):
         terms.append(_number(value))
     return f"{size}{segment}[{'+'.join(terms).replace('+-', '-')}]{tail}"
@@ -423,7 +417,7 @@ def parse(where: SourceLine, symbols: Mapping[str, int]) -> Parsed:
 
 def _branch(where: SourceLine, mnemonic: str, rest: str, reader: Reader, prefix: bytes) -> Parsed | None:
     """A direct jump or call, or None."""
-    condition = _CONDITIONS.get(mnemonic[1:]) if mnemonic[0] == "j" else None
+    condition = CONDITIONS.get(mnemonic[1:]) if mnemonic[0] == "j" else None
     counter = {"jrcxz": b"\xe3", "jecxz": b"\x67\xe3"}.get(mnemonic)
     if mnemonic in _LOOP_OPCODES:
         counter = bytes([_LOOP_OPCODES[mnemonic]])
@@ -545,7 +539,7 @@ def _refuse_high_bytes(where: SourceLine, operands: list[Operand]) -> None:
     names: list[str] = []
     for operand in operands:
         if isinstance(operand, Register):
-            names.append(operand.name)
+            names += [operand.name] if operand.name else []
         elif isinstance(operand, Memory):
             names += [name for name in (operand.base, operand.index) if name is not None]
     high = [name for name in names if name in ("ah", "bh", "ch", "dh")]
@@ -602,181 +596,3 @@ def _with_size(where: SourceLine, mnemonic: str, operands: list[Operand], operan
         operand.displacement,
         operand.decorations,
     )
-
-
-# What keystone gave, held against what was asked.
-
-_SAME_NAME: Final = {
-    "movabs": "mov",
-    "sal": "shl",
-    "wait": "fwait",
-    "retn": "ret",
-    "retq": "ret",
-    "iretd": "iret",
-    "cmovpe": "cmovp",
-    "xlat": "xlatb",
-    "loopz": "loope",
-    "loopnz": "loopne",
-    "ud2a": "ud2",
-    "repz": "repe",
-    "repnz": "repne",
-    "int1": "int1",
-    "fldcw": "fldcw",
-    "vpclmulhqhqdq": "vpclmulqdq",
-    "lret": "retf",
-    "ljmp": "jmp",
-    "lcall": "call",
-}
-_COMPARE: Final = re.compile(r"(v?p?u?cmp|v?pclmul|v?pcom)[a-z_]*?((?:ss|sd|ps|pd|[bwdq]|qdq))$")
-
-
-def _canonical(mnemonic: str) -> str:
-    """One name for all the names of an instruction."""
-    words = mnemonic.split()
-    name = _SAME_NAME.get(words[-1], words[-1])
-    for stem in ("set", "cmov"):
-        if name.startswith(stem) and name[len(stem) :] in _CONDITIONS:
-            name = stem + _CONDITIONS[name[len(stem) :]]
-    compare = _COMPARE.match(name)
-    if compare is not None and not name.startswith(("cmpxchg", "vpcmpestr", "vpcmpistr", "pcmpestr", "pcmpistr")):
-        name = compare[1] + compare[2]
-    prefixes = [_SAME_NAME.get(word, word) for word in words[:-1]]
-    if prefixes and prefixes[0] == "repe":
-        prefixes[0] = "rep"
-    return " ".join([*prefixes, name])
-
-
-def _number_fits(value: int, found: int, sizes: tuple[int, ...]) -> bool:
-    if value == found:
-        return True
-    for size in sizes:
-        modulus = 1 << 8 * size
-        if -(modulus >> 1) <= value < modulus and (value - found) % modulus == 0 and -modulus < found < modulus:
-            return True
-    return False
-
-
-def _same(found: Any, operand: Operand, other: Any, sizes: tuple[int, ...], lea: bool) -> str | None:
-    """None if the decoded operand `other` is what `operand` asked for, else what differs."""
-    if isinstance(operand, Register):
-        name = found.reg_name(other.reg) if other.type == 1 else None
-        return None if name == ("st(0)" if operand.name == "st" else operand.name) else "register"
-    if isinstance(operand, Immediate):
-        if other.type != 2:
-            return "immediate"
-        return None if _number_fits(operand.value.constant, other.imm, sizes) else "immediate"
-    if other.type != 3:
-        return "memory operand"
-    mem = other.mem
-    base = found.reg_name(mem.base) if mem.base else None
-    index = found.reg_name(mem.index) if mem.index else None
-    if index in ("riz", "eiz"):
-        index = None
-    if base is None and index is not None and mem.scale == 1 and index[1:3] != "mm":
-        base, index = index, None
-    segment = found.reg_name(mem.segment) if mem.segment else None
-    expected = operand.displacement.constant
-    if operand.base == "rip" and (operand.displacement.labels or operand.displacement.named):
-        expected = _PLACEHOLDER
-    if (base, index) != (operand.base, operand.index) and not (
-        operand.scale == 1 and (base, index) == (operand.index, operand.base)
-    ):
-        return "base or index"
-    if index is not None and mem.scale != operand.scale:
-        return "scale"
-    if segment != operand.segment and not (segment in ("ds", "es", None) and operand.segment in (None, "ds")):
-        return "segment"
-    if mem.disp != expected:
-        return "displacement"
-    if operand.size_bytes and other.size and other.size != operand.size_bytes and not lea:
-        return f"operand size ({other.size} bytes)"
-    return None
-
-
-def check(where: SourceLine, parsed: Parsed, code: bytes) -> tuple[bytes, tuple[Fixup, ...]]:
-    """Hold keystone's `code` against the statement; the finished bytes and the fixups of a rip-relative operand.
-
-    Raises AssemblyError where they differ.
-    """
-    if parsed.mnemonic == "nop" and parsed.operands:
-        at = code.find(b"\x0f\x18")
-        if at >= 0:  # keystone takes the space of the prefetch hints; the documented form is 0F 1F /0
-            code = code[:at] + bytes([0x0F, 0x1F, code[at + 2] & 0xC7]) + code[at + 3 :]
-    code = parsed.prefix + code
-    found = detailed(code, 0, "x86_64")
-    if found is None or found.size != len(code):
-        raise where.error(
-            f"found the bytes {code.hex(' ')} for it, which do not decode as one instruction"
-            if found is None
-            else f"found {found.mnemonic} {found.op_str} and {len(code) - found.size} bytes more for it"
-        )
-    shown = f"{found.mnemonic} {found.op_str}".strip()
-    name = found.mnemonic
-    if name == "nop" and code in (b"\x48\x90", b"\x66\x90"):
-        return code, ()
-    asked, got = _canonical(parsed.mnemonic), _canonical(name.replace("notrack ", "").replace("bnd ", ""))
-    if asked != got and not _same_family(asked, got, code):
-        raise where.error(f"found the encoding of {shown!r} for it")
-    sizes = _immediate_sizes(found, asked.split()[-1])
-    others = list(found.operands)
-    for operand in parsed.operands:
-        if isinstance(operand, Register) and operand.name in ("", "st", "st(0)"):
-            continue
-        difference = "operand"
-        for position, other in enumerate(others):
-            result = _same(found, operand, other, sizes, asked in ("lea", "nop") or asked[0] in "fxv")
-            if result is None:
-                difference = ""
-                if asked in ("xchg", "test"):
-                    others.pop(position)
-                else:
-                    del others[: position + 1]
-                break
-            if difference == "operand":
-                difference = result
-        if difference:
-            if isinstance(operand, Register) and operand.name in _IMPLIED.get(asked.split()[-1], ()):
-                continue
-            raise where.error(f"found the encoding of {shown!r} for it: the {difference} differs")
-        if not isinstance(operand, Immediate):
-            for word in operand.decorations:
-                if f"{{{word}}}" not in found.op_str.replace(" ", ""):
-                    raise where.error(f"found the encoding of {shown!r} for it: {{{word}}} is missing")
-    for operand in parsed.operands:
-        if isinstance(operand, Memory) and operand.base == "rip":
-            value = operand.displacement
-            if value.labels or value.named:
-                return code, (Fixup(found.disp_offset, 4, FixupKind.RELATIVE, value),)
-            if not -(1 << 31) <= value.constant < 1 << 31:
-                raise where.error(f"found the displacement {value.constant:#x}, expected 32 bits")
-    return code, ()
-
-
-_IMPLIED: Final = {
-    "blendvps": ("xmm0",),
-    "blendvpd": ("xmm0",),
-    "pblendvb": ("xmm0",),
-    "sha256rnds2": ("xmm0",),
-    "in": ("al", "ax", "eax", "dx"),
-    "out": ("al", "ax", "eax", "dx"),
-}
-
-
-def _same_family(asked: str, got: str, code: bytes) -> bool:
-    if {asked, got} <= {"xchg", "nop", "pause", "rep nop"}:
-        return True
-    if asked.replace("rep ", "repe ") == got.replace("rep ", "repe "):
-        return True
-    return asked.endswith("q") and asked[:-1] == got and got in ("push", "pop", "call", "jmp", "leave", "iret")
-
-
-def _immediate_sizes(found: Any, mnemonic: str) -> tuple[int, ...]:
-    """The widths, in bytes, modulo which an immediate may be read back."""
-    first = found.operands[0] if found.operands else None
-    sizes: list[int] = []
-    if mnemonic in _SIGN_EXTENDED:
-        if first is not None and mnemonic != "push":
-            sizes.append(first.size)
-    else:
-        sizes.append(2 if mnemonic in ("ret", "retf", "enter") else 1)
-    return tuple(sizes)

@@ -374,12 +374,12 @@ class StepCopy:
     def __init__(self, home: Mapped) -> None:
         self._home_base = home.base
         self._code = home._image._code.copy(tuning.STEPPING_SLOTS, home._code)
-        self._slot_of: dict[int, int] = {}
+        self._slots_used = 0
         self.trap(home._image._boundaries)
 
     @property
     def is_full(self) -> bool:
-        return len(self._slot_of) >= self._code.slots
+        return self._slots_used >= self._code.slots
 
     def trap(self, offsets: Sequence[int]) -> None:
         """Put a trap at each offset."""
@@ -391,16 +391,13 @@ class StepCopy:
         inside = 0 <= address - self._home_base < self._code.used_bytes
         return address - self._home_base + self._code.base if inside else address
 
-    def slot(self, decoded: Decoded) -> int:
-        """The address of the slot that runs an instruction of the home once."""
-        known = self._slot_of.get(decoded.address)
-        if known is None:
-            known = len(self._slot_of)
-            address = self._code.slot_address(known)
-            relocated = relocate(decoded.code, decoded.address, address, arch=HOST.name, landing=self.landing)
-            self._code.write_slot(known, relocated.code, slot_places(relocated))
-            self._slot_of[decoded.address] = known
-        return self._code.slot_address(known)
+    def add(self, decoded: Decoded) -> int:
+        """A new slot for an instruction of the home; its address."""
+        address = self._code.slot_address(self._slots_used)
+        relocated = relocate(decoded.code, decoded.address, address, arch=HOST.name, landing=self.landing)
+        self._code.write_slot(self._slots_used, relocated.code, slot_places(relocated))
+        self._slots_used += 1
+        return address
 
 
 class StepCopies:
@@ -408,14 +405,17 @@ class StepCopies:
 
     def __init__(self) -> None:
         self.made: list[StepCopy] = []
+        self.known: dict[int, int] = {}
+        """Address of an instruction of the home -> address of the slot that runs it."""
         self._lock = threading.Lock()
 
     def slot(self, home: Mapped, decoded: Decoded) -> int:
+        """The address of the slot that runs an instruction of the home once."""
         with self._lock:
-            for copy in self.made:
-                if decoded.address in copy._slot_of:
-                    return copy.slot(decoded)
-            return self._open(home).slot(decoded)
+            known = self.known.get(decoded.address)
+            if known is None:
+                known = self.known[decoded.address] = self._open(home).add(decoded)
+            return known
 
     def trap(self, offsets: Sequence[int]) -> None:
         """Put a trap at each offset in every copy."""

@@ -35,6 +35,11 @@ _WORD_BYTES = 8
 def step(fiber: Fiber) -> Event | None:
     """Execute one instruction of a stopped fiber; see `Fiber.step`."""
     pc = fiber.pc
+    owner: Mapped = fiber.owner
+    known = owner.step_copies.known.get(pc)
+    if known is not None:
+        again: Event | None = fiber.resume_through(known)
+        return again
     home = find_code(pc)
     if home is None:
         raise FiberError(f"fiber {fiber.name}: found pc {pc:#x} outside code, where there is nothing to step")

@@ -82,7 +82,7 @@ class Event(native.Event):
         fault = self.fault
         if fault is None:
             return None
-        code = HOST.classify(fault, native.read_memory(self.fiber.pc, 4))
+        code = HOST.classify(fault, native.read_memory(self.fiber.stop_pc, 4))
         if code in (TrapCode.MEMORY_READ, TrapCode.MEMORY_WRITE):
             mapping, _, low, _ = self.fiber.stack_bounds
             if mapping <= fault.address < low:
@@ -96,7 +96,7 @@ class Event(native.Event):
         behind = 0
         if self.kind == StopReason.TRAP and self.trap is TrapCode.BREAKPOINT_INSTRUCTION:
             behind = HOST.trap_behind_bytes
-        return fiber.pc - behind
+        return fiber.stop_pc - behind
 
     @property
     def address(self) -> int | None:
