@@ -13,6 +13,7 @@
 #define SS_USER 0x2bu
 #define VECTOR_BREAKPOINT 3u
 #define VECTOR_PAGE_FAULT 14u
+#define PAGE_FAULT_WRITE 2u  /* bit 1, the same */
 #define PAGE_FAULT_FETCH 16u /* bit 4 of the page fault's error code (Intel SDM vol. 3, 4.7) */
 #define XFEATURE_SSE 2u
 #define XFEATURE_PKRU (1u << 9)
@@ -82,7 +83,9 @@ void tl_context_fault(const ucontext_t *context, const siginfo_t *info, struct t
     fault->error = (uint32_t)g[REG_ERR];
     int page = fault->trap == VECTOR_PAGE_FAULT;
     fault->address = page ? (uint64_t)g[REG_CR2] : 0;
-    fault->fetch = page && ((fault->error & PAGE_FAULT_FETCH) || fault->address == (uint64_t)g[REG_RIP]);
+    /* Without NX the processor does not set the bit; an instruction that writes over itself is none of these. */
+    int own_write = (fault->error & PAGE_FAULT_WRITE) != 0;
+    fault->fetch = page && ((fault->error & PAGE_FAULT_FETCH) || (fault->address == (uint64_t)g[REG_RIP] && !own_write));
 }
 
 int tl_arch_start(void) {

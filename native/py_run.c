@@ -13,8 +13,9 @@ uint8_t py_state(const struct tl_fiber *f) {
 }
 
 void *py_state_error(const FiberObject *self, const char *wanted) {
-    PyErr_Format(py_fiber_error, "fiber %U at pc 0x%llx: it is %s; %s", self->name,
-                 (unsigned long long)tl_arch_pc(self->fiber), state_words[py_state(self->fiber)], wanted);
+    /* %p: before 3.12 PyErr_Format knows no %llx */
+    PyErr_Format(py_fiber_error, "fiber %U at pc %p: it is %s; %s", self->name,
+                 (void *)(uintptr_t)tl_arch_pc(self->fiber), state_words[py_state(self->fiber)], wanted);
     return NULL;
 }
 

@@ -7,6 +7,7 @@ Messages name the function, the pc in hex, what was found and what was expected.
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable, Mapping
 
 
 class TraplineError(Exception):
@@ -64,23 +65,28 @@ class Trap(TraplineError):
     """A native function stopped and was unwound.
 
     `code` says why (None when it was not a trap: a breakpoint, an interrupt, a check with nobody to answer it),
-    `function` is its name, `pc` the address of the instruction, `address` that of the memory access (None where the
-    machine gives none), `registers` what every general register held.
+    `function` where, as label and offset, `pc` the address of the instruction, `address` that of the memory access
+    (None where the machine gives none), `registers` what every general register held. The text is made when it is
+    asked for, since most traps are caught by programs.
     """
 
     def __init__(
         self,
-        message: str,
+        describe: Callable[[], str],
         *,
         code: TrapCode | None,
         function: str,
         pc: int,
         address: int | None,
-        registers: dict[str, int],
+        registers: Mapping[str, int],
     ) -> None:
-        super().__init__(message)
+        super().__init__()
+        self._describe = describe
         self.code = code
         self.function = function
         self.pc = pc
         self.address = address
         self.registers = registers
+
+    def __str__(self) -> str:
+        return self._describe()

@@ -217,9 +217,8 @@ def test_threads_have_their_own_engines() -> None:
     failures: list[object] = []
 
     def work() -> None:
-        for _ in range(200):
-            if one("488b4308").text != "mov rax, qword ptr [rbx + 8]":
-                failures.append(1)
+        texts = {one("488b4308").text for _ in range(200)}
+        failures.extend(texts - {"mov rax, qword ptr [rbx + 8]"})
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:

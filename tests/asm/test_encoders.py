@@ -79,7 +79,9 @@ def _x86_cases(form: Form, rng: random.Random) -> Iterator[Case]:
         numbers = tuple(number for number in numbers if number < 128)  # keystone reads these as signed
     for mode in modes:
         name = mode_name(form, mode)
-        turns = [(values, None, None) for values in _register_sets(registers, 16, rng)]
+        turns: list[tuple[list[int], int | None, tuple[int, int] | None]] = [
+            (values, None, None) for values in _register_sets(registers, 16, rng)
+        ]
         base_values = turns[-1][0]
         if immediate:
             turns += [(base_values, value, None) for value in numbers]

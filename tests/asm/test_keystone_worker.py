@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 import subprocess
@@ -12,7 +13,6 @@ import time
 
 import pytest
 
-from trapline.asm import keystone_client
 from trapline.asm.keystone_client import Client, Refusal, encode_lines
 from trapline.errors import AssemblyError
 
@@ -212,7 +212,7 @@ def test_standard_streams_and_directory_do_not_matter(tmp_path: object) -> None:
 
 
 def test_without_keystone_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch, client: Client) -> None:
-    monkeypatch.setattr(keystone_client.importlib.util, "find_spec", lambda _name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
     with pytest.raises(AssemblyError, match="pip install keystone-engine"):
         client.encode(["nop"], "x86_64")
 

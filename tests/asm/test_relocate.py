@@ -146,7 +146,9 @@ class Machine:
     def __init__(self, arch: str) -> None:
         self.arch = arch
         if arch == "x86_64":
-            from unicorn import x86_const as const
+            from unicorn import x86_const
+
+            const: Any = x86_const
 
             self.cpu = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
             self.ids = {name: getattr(const, f"UC_X86_REG_{name.upper()}") for name in X86_REGISTERS}
@@ -154,7 +156,9 @@ class Machine:
             self.pc = const.UC_X86_REG_RIP
             self.vectors = {f"xmm{number}" for number in range(4)}
         else:
-            from unicorn import arm64_const as const
+            from unicorn import arm64_const
+
+            const = arm64_const
 
             self.cpu = unicorn.Uc(unicorn.UC_ARCH_ARM64, unicorn.UC_MODE_ARM)
             self.ids = {name: getattr(const, f"UC_ARM64_REG_{name.upper()}") for name in A64_REGISTERS}

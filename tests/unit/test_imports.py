@@ -24,7 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runtime": BASE | {"asm", "wasm", "arch", "native", "compile"},
     "wasi": BASE | {"wasm", "runtime"},
     "debug": BASE | {"asm", "wasm", "arch", "native", "compile", "runtime"},
-    "__init__": BASE | {"asm", "wasm", "arch", "compile", "runtime", "wasi", "debug"},
+    "__init__": BASE | {"asm", "wasm", "arch", "native", "compile", "runtime", "wasi", "debug"},
     "cli": BASE | {"__init__", "asm", "wasm", "arch", "native", "compile", "runtime", "wasi", "debug"},
     "__main__": BASE
     | {"__init__", "asm", "wasm", "arch", "native", "compile", "runtime", "wasi", "debug", "cli"},

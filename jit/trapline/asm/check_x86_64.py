@@ -36,6 +36,8 @@ _SAME_NAME: Final = {
     "fldcw": "fldcw",
     "vpclmulhqhqdq": "vpclmulqdq",
     "lret": "retf",
+    "sysretq": "sysret",
+    "sysexitq": "sysexit",
     "ljmp": "jmp",
     "lcall": "call",
 }

@@ -19,8 +19,8 @@ from trapline.asm.forms import A64Stencil, Field, Form, X86Stencil, render_table
 from trapline.asm.forms_aarch64 import aarch64_forms
 from trapline.asm.forms_x86_64 import x86_64_forms
 from trapline.asm.generate import aarch64_module, x86_64_module
-from trapline.asm.kinds import A64_SAMPLES, a64_field_spec, a64_text, x86_register_name
 from trapline.asm.keystone_client import Refusal, encode_lines
+from trapline.asm.kinds import A64_SAMPLES, a64_field_spec, a64_text, x86_register_name
 from trapline.asm.stencil_x86_64 import is_memory, is_register
 from trapline.errors import AssemblyError
 
@@ -190,8 +190,10 @@ def derive_aarch64(forms: Sequence[Form]) -> list[A64Stencil]:
         ]
         variants = [base]
         for position, kind in enumerate(form.kinds):
-            for bit in range(a64_field_spec(kind).width):
-                variants.append([value ^ (1 << bit if at == position else 0) for at, value in enumerate(base)])
+            variants += [
+                [value ^ (1 << bit if at == position else 0) for at, value in enumerate(base)]
+                for bit in range(a64_field_spec(kind).width)
+            ]
         for variant in variants:
             lines.append(
                 form.text.format(*(a64_text(kind, raw) for kind, raw in zip(form.kinds, variant, strict=True)))

@@ -203,43 +203,44 @@ _LOOPS: Final = _words("loop loope loopne jrcxz jecxz jcxz xbegin")
 _RETURNS: Final = _words("ret retf retfq iret iretd iretq sysret sysretq sysexit")
 _CALLS: Final = _words("call lcall")
 _JUMPS: Final = _words("jmp ljmp")
-_STRING: Final = _words("movs stos lods scas cmps ins outs")
-# Stores that capstone 5.0 reports as reads, or the reverse, found by the emulator test of tests/asm.
-_WRITES_X86: Final = _words(
-    "movntps movntpd movntdq movnti movntq maskmovdqu fst fstp fist fistp fisttp fbstp fnstcw fnstsw fnstenv "
-    "fnsave fxsave fxsave64 xsave xsave64 xsavec xsavec64 xsaveopt xsaveopt64 stmxcsr vstmxcsr sgdt sidt sldt "
-    "str"
-)
+# Direction comes from the operand's position, not from capstone 5.0's access flags, which are wrong for setcc,
+# rotations, many SSE and all VEX stores (the emulator test of tests/asm shows them). Memory that is not the first
+# operand is read; memory that is first is read and written, but for these.
 _UPDATES_X86: Final = _words("cmpxchg cmpxchg8b cmpxchg16b xadd xchg")
-_READS_X86: Final = _words(
-    "fld fild fbld fldcw fldenv frstor fadd fsub fsubr fmul fdiv fdivr fcom fcomp fiadd fisub fisubr fimul "
-    "fidiv fidivr ficom ficomp fxrstor fxrstor64 xrstor xrstor64 ldmxcsr vldmxcsr cmp test ptest comiss comisd "
-    "ucomiss ucomisd bt push call jmp mul imul div idiv movntdqa"
+_WRITES_X86: Final = _words(
+    "pop fst fstp fist fistp fisttp fbstp fnstcw fnstsw fnstenv fnsave fxsave fxsave64 xsave xsave64 xsavec xsavec64 "
+    "xsaveopt xsaveopt64 xsaves xsaves64 stmxcsr sgdt sidt sldt smsw str maskmovdqu maskmovq extractps stosb stosw "
+    "stosd stosq insb insw insd"
 )
+_WRITES_X86_STEMS: Final = ("mov", "set", "pextr")
+_READS_X86: Final = _words(
+    "cmp test bt push call jmp lcall ljmp mul imul div idiv ldmxcsr fxrstor fxrstor64 xrstor xrstor64 xrstors "
+    "xrstors64 fld fild fbld fldcw fldenv frstor fadd fsub fsubr fmul fdiv fdivr fcom fcomp fiadd fisub fisubr fimul "
+    "fidiv fidivr ficom ficomp cmpsb cmpsw cmpsd cmpsq scasb scasw scasd scasq lodsb lodsw lodsd lodsq outsb outsw "
+    "outsd lgdt lidt lldt lmsw ltr verr verw vldmxcsr"
+)
+_SIZES_X86: Final = {"comiss": 4, "comisd": 8, "ucomiss": 4, "ucomisd": 8}  # capstone says 16
 
 
-def _x86_memory(found: Any, operand: Any, mnemonic: str) -> MemoryOperand:
+def _x86_memory(found: Any, operand: Any, mnemonic: str, first: bool) -> MemoryOperand:
     mem = operand.mem
     segment = found.reg_name(mem.segment) if mem.segment else None
     index = found.reg_name(mem.index) if mem.index else None
     if mnemonic in _UPDATES_X86:
         reads, writes = True, True
-    elif mnemonic in _WRITES_X86:
-        reads, writes = False, True
-    elif mnemonic in _READS_X86:
+    elif not first or mnemonic in _READS_X86:
         reads, writes = True, False
+    elif mnemonic[0] == "v" or mnemonic in _WRITES_X86 or mnemonic.startswith(_WRITES_X86_STEMS):
+        reads, writes = False, True
     else:
-        reads = bool(operand.access & capstone.CS_AC_READ)
-        writes = bool(operand.access & capstone.CS_AC_WRITE)
-        if not reads and not writes:
-            reads = True
+        reads, writes = True, True
     return MemoryOperand(
         segment=segment if segment in ("fs", "gs") else None,
         base=found.reg_name(mem.base) if mem.base else None,
         index=None if index in ("riz", "eiz") else index,
         scale=mem.scale,
         displacement=mem.disp,
-        size_bytes=operand.size,
+        size_bytes=_SIZES_X86.get(mnemonic, operand.size),
         reads=reads,
         writes=writes,
     )
@@ -272,10 +273,10 @@ def _decode_x86_64(found: Any, address: int) -> Decoded:
     target_memory: MemoryOperand | None = None
     memory: list[MemoryOperand] = []
     transfers = kind in (Kind.JUMP, Kind.CALL, Kind.CONDITIONAL_JUMP)
-    for operand in operands:
+    for position, operand in enumerate(operands):
         if operand.type == x86_const.X86_OP_MEM:
             if mnemonic not in _NO_ACCESS:
-                memory.append(_x86_memory(found, operand, mnemonic))
+                memory.append(_x86_memory(found, operand, mnemonic, position == 0))
                 if transfers:
                     target_memory = memory[-1]
         elif transfers and operand.type == x86_const.X86_OP_REG:

@@ -30,10 +30,10 @@ def _integer() -> list[Form]:
             out.append(Form(f"{op}{bits}_rrr", f"{op} {{0}}, {{1}}, {{2}}", (r, r, r)))
             out.append(Form(f"{op}{bits}_rri", f"{op} {{0}}, {{1}}, #{{2}}", (to, rs, "u12")))
             out.append(Form(f"{op}{bits}_rri12", f"{op} {{0}}, {{1}}, #{{2}}, lsl #12", (to, rs, "u12")))
-            for extend in ("uxtb", "uxth", "uxtw", "sxtb", "sxth", "sxtw"):
-                out.append(
-                    Form(f"{op}{bits}_rrr_{extend}", f"{op} {{0}}, {{1}}, {{2}}, {extend} #{{3}}", (to, rs, "w", "e3"))
-                )
+            out += [
+                Form(f"{op}{bits}_rrr_{extend}", f"{op} {{0}}, {{1}}, {{2}}, {extend} #{{3}}", (to, rs, "w", "e3"))
+                for extend in ("uxtb", "uxth", "uxtw", "sxtb", "sxth", "sxtw")
+            ]
         for op in ("and", "orr", "eor", "bic", "orn", "eon", "ands", "bics"):
             out.append(Form(f"{op}{bits}_rrr", f"{op} {{0}}, {{1}}, {{2}}", (r, r, r)))
             out.append(Form(f"{op}{bits}_rrr_ror", f"{op} {{0}}, {{1}}, {{2}}, ror #{{3}}", (r, r, r, f"u{width}")))
@@ -41,12 +41,15 @@ def _integer() -> list[Form]:
             for shift in ("lsl", "lsr", "asr"):
                 text = f"{op} {{0}}, {{1}}, {{2}}, {shift} #{{3}}"
                 out.append(Form(f"{op}{bits}_rrr_{shift}", text, (r, r, r, f"u{width}")))
-        for op in ("adc", "adcs", "sbc", "sbcs", "mul", "mneg", "sdiv", "udiv", "lsl", "lsr", "asr", "ror"):
-            out.append(Form(f"{op}{bits}_rrr", f"{op} {{0}}, {{1}}, {{2}}", (r, r, r)))
-        for op in ("madd", "msub"):
-            out.append(Form(f"{op}{bits}_rrrr", f"{op} {{0}}, {{1}}, {{2}}, {{3}}", (r, r, r, r)))
-        for op in ("clz", "cls", "rbit", "rev", "rev16", "mvn", "neg", "negs", "mov"):
-            out.append(Form(f"{op}{bits}_rr", f"{op} {{0}}, {{1}}", (r, r)))
+        out += [
+            Form(f"{op}{bits}_rrr", f"{op} {{0}}, {{1}}, {{2}}", (r, r, r))
+            for op in ("adc", "adcs", "sbc", "sbcs", "mul", "mneg", "sdiv", "udiv", "lsl", "lsr", "asr", "ror")
+        ]
+        out += [Form(f"{op}{bits}_rrrr", f"{op} {{0}}, {{1}}, {{2}}, {{3}}", (r, r, r, r)) for op in ("madd", "msub")]
+        out += [
+            Form(f"{op}{bits}_rr", f"{op} {{0}}, {{1}}", (r, r))
+            for op in ("clz", "cls", "rbit", "rev", "rev16", "mvn", "neg", "negs", "mov")
+        ]
         out.append(Form(f"mov{bits}_rs", "add {0}, {1}, #0", (rs, rs)))
         for op in ("cmp", "cmn"):
             out.append(Form(f"{op}{bits}_rr", f"{op} {{0}}, {{1}}", (r, r)))
@@ -56,28 +59,33 @@ def _integer() -> list[Form]:
         for op in ("movz", "movn", "movk"):
             hw = "u1*16" if bits == "32" else "u2*16"
             out.append(Form(f"{op}{bits}_ri", f"{op} {{0}}, #{{1}}, lsl #{{2}}", (r, "u16", hw)))
-        for op in ("ubfm", "sbfm", "bfm"):
-            out.append(Form(f"{op}{bits}_rrii", f"{op} {{0}}, {{1}}, #{{2}}, #{{3}}", (r, r, f"u{width}", f"u{width}")))
+        out += [
+            Form(f"{op}{bits}_rrii", f"{op} {{0}}, {{1}}, #{{2}}, #{{3}}", (r, r, f"u{width}", f"u{width}"))
+            for op in ("ubfm", "sbfm", "bfm")
+        ]
         out.append(Form(f"lsr{bits}_rri", "lsr {0}, {1}, #{2}", (r, r, f"u{width}")))
         out.append(Form(f"asr{bits}_rri", "asr {0}, {1}, #{2}", (r, r, f"u{width}")))
         out.append(Form(f"extr{bits}_rrri", "extr {0}, {1}, {2}, #{3}", (r, r, r, f"u{width}")))
-        for op in ("csel", "csinc", "csinv", "csneg"):
-            out.append(Form(f"{op}{bits}_rrrc", f"{op} {{0}}, {{1}}, {{2}}, {{3}}", (r, r, r, "cc")))
+        out += [
+            Form(f"{op}{bits}_rrrc", f"{op} {{0}}, {{1}}, {{2}}, {{3}}", (r, r, r, "cc"))
+            for op in ("csel", "csinc", "csinv", "csneg")
+        ]
         for op in ("ccmp", "ccmn"):
             out.append(Form(f"{op}{bits}_rric", f"{op} {{0}}, {{1}}, #{{2}}, {{3}}", (r, r, "u4", "cc")))
             out.append(Form(f"{op}{bits}_riic", f"{op} {{0}}, #{{1}}, #{{2}}, {{3}}", (r, "u5", "u4", "cc")))
-        for op in ("sxtb", "sxth"):
-            out.append(Form(f"{op}{bits}_rr", f"{op} {{0}}, {{1}}", (r, "w")))
+        out += [Form(f"{op}{bits}_rr", f"{op} {{0}}, {{1}}", (r, "w")) for op in ("sxtb", "sxth")]
     out += [Form("uxtb32_rr", "uxtb {0}, {1}", ("w", "w")), Form("uxth32_rr", "uxth {0}, {1}", ("w", "w"))]
     out += [Form("sxtw64_rr", "sxtw {0}, {1}", ("x", "w")), Form("rev32_64_rr", "rev32 {0}, {1}", ("x", "x"))]
-    for op in ("smull", "umull"):
-        out.append(Form(f"{op}_rrr", f"{op} {{0}}, {{1}}, {{2}}", ("x", "w", "w")))
-    for op in ("smulh", "umulh"):
-        out.append(Form(f"{op}_rrr", f"{op} {{0}}, {{1}}, {{2}}", ("x", "x", "x")))
-    for op in ("smaddl", "umaddl", "smsubl", "umsubl"):
-        out.append(Form(f"{op}_rrrr", f"{op} {{0}}, {{1}}, {{2}}, {{3}}", ("x", "w", "w", "x")))
-    for op in ("crc32b", "crc32h", "crc32w", "crc32cb", "crc32ch", "crc32cw"):
-        out.append(Form(f"{op}_rrr", f"{op} {{0}}, {{1}}, {{2}}", ("w", "w", "w")))
+    out += [Form(f"{op}_rrr", f"{op} {{0}}, {{1}}, {{2}}", ("x", "w", "w")) for op in ("smull", "umull")]
+    out += [Form(f"{op}_rrr", f"{op} {{0}}, {{1}}, {{2}}", ("x", "x", "x")) for op in ("smulh", "umulh")]
+    out += [
+        Form(f"{op}_rrrr", f"{op} {{0}}, {{1}}, {{2}}, {{3}}", ("x", "w", "w", "x"))
+        for op in ("smaddl", "umaddl", "smsubl", "umsubl")
+    ]
+    out += [
+        Form(f"{op}_rrr", f"{op} {{0}}, {{1}}, {{2}}", ("w", "w", "w"))
+        for op in ("crc32b", "crc32h", "crc32w", "crc32cb", "crc32ch", "crc32cw")
+    ]
     out += [Form(f"{op}_rrr", f"{op} {{0}}, {{1}}, {{2}}", ("w", "w", "x")) for op in ("crc32x", "crc32cx")]
     out += [Form(f"{op}_r", f"{op} {{0}}", ("x",)) for op in ("br", "blr", "ret")]
     out += [Form(f"{op}_i", f"{op} #{{0}}", ("u16",)) for op in ("brk", "hlt", "svc")]
@@ -133,22 +141,32 @@ def _memory() -> list[Form]:
             out.append(Form(f"{op}{suffix}_post", f"{op} {{0}}, {{1}}, [{{2}}], #{{3}}", (kind, kind, "xs", offset)))
     for width, kind in (("b", "w"), ("h", "w"), ("", "w"), ("", "x")):
         bits = {"x": "64", "w": "32"}[kind]
-        for op in ("ldar", "stlr", "ldxr", "ldaxr"):
-            out.append(Form(f"{op}{width}{bits}_rm", f"{op}{width} {{0}}, [{{1}}]", (kind, "xs")))
-        for op in ("stxr", "stlxr"):
-            out.append(Form(f"{op}{width}{bits}_rrm", f"{op}{width} {{0}}, {{1}}, [{{2}}]", ("w", kind, "xs")))
+        out += [
+            Form(f"{op}{width}{bits}_rm", f"{op}{width} {{0}}, [{{1}}]", (kind, "xs"))
+            for op in ("ldar", "stlr", "ldxr", "ldaxr")
+        ]
+        out += [
+            Form(f"{op}{width}{bits}_rrm", f"{op}{width} {{0}}, {{1}}, [{{2}}]", ("w", kind, "xs"))
+            for op in ("stxr", "stlxr")
+        ]
     return out
 
 
 def _scalar_float() -> list[Form]:
     out: list[Form] = []
     for f in ("s", "d"):
-        for op in ("fadd", "fsub", "fmul", "fdiv", "fnmul", "fmin", "fmax", "fminnm", "fmaxnm", "fabd"):
-            out.append(Form(f"{op}_{f}_rrr", f"{op} {{0}}, {{1}}, {{2}}", (f, f, f)))
-        for op in ("fmov", "fabs", "fneg", "fsqrt", *(f"frint{mode}" for mode in "nmpzaxi")):
-            out.append(Form(f"{op}_{f}_rr", f"{op} {{0}}, {{1}}", (f, f)))
-        for op in ("fmadd", "fmsub", "fnmadd", "fnmsub"):
-            out.append(Form(f"{op}_{f}_rrrr", f"{op} {{0}}, {{1}}, {{2}}, {{3}}", (f, f, f, f)))
+        out += [
+            Form(f"{op}_{f}_rrr", f"{op} {{0}}, {{1}}, {{2}}", (f, f, f))
+            for op in ("fadd", "fsub", "fmul", "fdiv", "fnmul", "fmin", "fmax", "fminnm", "fmaxnm", "fabd")
+        ]
+        out += [
+            Form(f"{op}_{f}_rr", f"{op} {{0}}, {{1}}", (f, f))
+            for op in ("fmov", "fabs", "fneg", "fsqrt", *(f"frint{mode}" for mode in "nmpzaxi"))
+        ]
+        out += [
+            Form(f"{op}_{f}_rrrr", f"{op} {{0}}, {{1}}, {{2}}, {{3}}", (f, f, f, f))
+            for op in ("fmadd", "fmsub", "fnmadd", "fnmsub")
+        ]
         for op in ("fcmp", "fcmpe"):
             out.append(Form(f"{op}_{f}_rr", f"{op} {{0}}, {{1}}", (f, f)))
             out.append(Form(f"{op}_{f}_r0", f"{op} {{0}}, #0.0", (f,)))
@@ -156,21 +174,22 @@ def _scalar_float() -> list[Form]:
         out.append(Form(f"fccmp_{f}_rric", "fccmp {0}, {1}, #{2}, {3}", (f, f, "u4", "cc")))
         out.append(Form(f"fmov_{f}_ri", "fmov {0}, #{1}", (f, "f8")))
         for bits, r in (("32", "w"), ("64", "x")):
-            for op in ("scvtf", "ucvtf"):
-                out.append(Form(f"{op}_{f}_r{bits}", f"{op} {{0}}, {{1}}", (f, r)))
-            for op in (
-                "fcvtzs",
-                "fcvtzu",
-                "fcvtns",
-                "fcvtms",
-                "fcvtps",
-                "fcvtas",
-                "fcvtnu",
-                "fcvtmu",
-                "fcvtpu",
-                "fcvtau",
-            ):
-                out.append(Form(f"{op}{bits}_r{f}", f"{op} {{0}}, {{1}}", (r, f)))
+            out += [Form(f"{op}_{f}_r{bits}", f"{op} {{0}}, {{1}}", (f, r)) for op in ("scvtf", "ucvtf")]
+            out += [
+                Form(f"{op}{bits}_r{f}", f"{op} {{0}}, {{1}}", (r, f))
+                for op in (
+                    "fcvtzs",
+                    "fcvtzu",
+                    "fcvtns",
+                    "fcvtms",
+                    "fcvtps",
+                    "fcvtas",
+                    "fcvtnu",
+                    "fcvtmu",
+                    "fcvtpu",
+                    "fcvtau",
+                )
+            ]
     out += [Form("fcvt_sd_rr", "fcvt {0}, {1}", ("s", "d")), Form("fcvt_ds_rr", "fcvt {0}, {1}", ("d", "s"))]
     out += [Form("fcvt_hs_rr", "fcvt {0}, {1}", ("h", "s")), Form("fcvt_sh_rr", "fcvt {0}, {1}", ("s", "h"))]
     for f, r, bits in (("s", "w", "32"), ("d", "x", "64")):
@@ -278,8 +297,7 @@ def _vector() -> list[Form]:
     for op in ("cmeq", "cmgt", "cmge", "cmlt", "cmle"):
         out += [Form(f"{op}_{a}_r0", f"{op} {{0}}.{a}, {{1}}.{a}, #0", ("v", "v")) for a in _INTEGERS]
     for op in ("addv", "smaxv", "sminv", "umaxv", "uminv"):
-        for a in ("8b", "16b", "4h", "8h", "4s"):
-            out.append(Form(f"{op}_{a}_rr", f"{op} {{0}}, {{1}}.{a}", (a[-1], "v")))
+        out += [Form(f"{op}_{a}_rr", f"{op} {{0}}, {{1}}.{a}", (a[-1], "v")) for a in ("8b", "16b", "4h", "8h", "4s")]
     for narrow, wide in (("8b", "8h"), ("4h", "4s"), ("2s", "2d")):
         full = {"8b": "16b", "4h": "8h", "2s": "4s"}[narrow]
         for op in ("xtn", "sqxtn", "uqxtn", "sqxtun"):
@@ -292,16 +310,19 @@ def _vector() -> list[Form]:
             out.append(Form(f"{op}_{wide}_rrr", f"{op} {{0}}.{wide}, {{1}}.{narrow}, {{2}}.{narrow}", ("v", "v", "v")))
             out.append(Form(f"{op}2_{wide}_rrr", f"{op}2 {{0}}.{wide}, {{1}}.{full}, {{2}}.{full}", ("v", "v", "v")))
     for a, wide in (("16b", "8h"), ("8h", "4s"), ("4s", "2d")):
-        for op in ("saddlp", "uaddlp"):
-            out.append(Form(f"{op}_{wide}_rr", f"{op} {{0}}.{wide}, {{1}}.{a}", ("v", "v")))
-    for op, to, source in (("fcvtl", "2d", "2s"), ("fcvtn", "2s", "2d")):
-        out.append(Form(f"{op}_{to}_rr", f"{op} {{0}}.{to}, {{1}}.{source}", ("v", "v")))
+        out += [Form(f"{op}_{wide}_rr", f"{op} {{0}}.{wide}, {{1}}.{a}", ("v", "v")) for op in ("saddlp", "uaddlp")]
+    out += [
+        Form(f"{op}_{to}_rr", f"{op} {{0}}.{to}, {{1}}.{source}", ("v", "v"))
+        for op, to, source in (("fcvtl", "2d", "2s"), ("fcvtn", "2s", "2d"))
+    ]
     for a in _INTEGERS:
         bits = _ELEMENT_BITS[a[-1]]
         width = bits.bit_length() - 1
         out.append(Form(f"shl_{a}_rri", f"shl {{0}}.{a}, {{1}}.{a}, #{{2}}", ("v", "v", f"u{width}")))
-        for op in ("sshr", "ushr", "ssra", "usra"):
-            out.append(Form(f"{op}_{a}_rri", f"{op} {{0}}.{a}, {{1}}.{a}, #{{2}}", ("v", "v", f"r{bits}")))
+        out += [
+            Form(f"{op}_{a}_rri", f"{op} {{0}}.{a}, {{1}}.{a}, #{{2}}", ("v", "v", f"r{bits}"))
+            for op in ("sshr", "ushr", "ssra", "usra")
+        ]
         e, r = a[-1], "x" if bits == 64 else "w"
         lanes = f"u{7 - width}"
         out.append(Form(f"dup_{a}_rr", f"dup {{0}}.{a}, {{1}}", ("v", r)))
@@ -312,8 +333,7 @@ def _vector() -> list[Form]:
         if bits < 32:
             out.append(Form(f"smov32_{e}_rl", f"smov {{0}}, {{1}}.{e}[{{2}}]", ("w", "v", lanes)))
         out.append(Form(f"ld1r_{a}_rm", f"ld1r {{{{ {{0}}.{a} }}}}, [{{1}}]", ("v", "xs")))
-        for op in ("ld1", "st1"):
-            out.append(Form(f"{op}_{a}_rm", f"{op} {{{{ {{0}}.{a} }}}}, [{{1}}]", ("v", "xs")))
+        out += [Form(f"{op}_{a}_rm", f"{op} {{{{ {{0}}.{a} }}}}, [{{1}}]", ("v", "xs")) for op in ("ld1", "st1")]
     out += [Form("ext_16b_rrri", "ext {0}.16b, {1}.16b, {2}.16b, #{3}", ("v", "v", "v", "u4"))]
     out += [Form("tbl_16b_rrr", "tbl {0}.16b, {{ {1}.16b }}, {2}.16b", ("v", "v", "v"))]
     out += [Form("tbx_16b_rrr", "tbx {0}.16b, {{ {1}.16b }}, {2}.16b", ("v", "v", "v"))]

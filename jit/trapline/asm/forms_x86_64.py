@@ -1,8 +1,8 @@
 """The x86-64 form table: every instruction the code generator may emit.
 
 Rows are in the order of the shipped table and of the generated encoders; names are unique. Modes in a name:
-r register, m memory, i immediate, c the register cl, v xmm and y ymm where the width must be told. A form with memory serves three encoders, for
-``[base + disp]`` (m), ``[base + index*scale + disp]`` (x) and ``[rip + label]`` (p).
+r register, m memory, i immediate, c the register cl, v xmm and y ymm where the width must be told. A form with memory
+serves three encoders, for ``[base + disp]`` (m), ``[base + index*scale + disp]`` (x) and ``[rip + label]`` (p).
 
 Kinds: r8 r16 r32 r64 xmm ymm registers; m8 to m256 memory of that many bits, m0 memory whose size does not matter;
 i8 a byte, u8 a byte of a control, v16 v32 v64 an immediate of that operand width in its shortest form,
@@ -195,23 +195,24 @@ def _scalar_float() -> list[Form]:
     return out
 
 
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
 # Two operands, xmm and xmm or 128 bits of memory; the VEX forms take one source more.
-PACKED_THREE: Final = tuple(
-    """
-    addps addpd subps subpd mulps mulpd divps divpd minps minpd maxps maxpd andps andpd andnps andnpd orps orpd
-    xorps xorpd haddps haddpd unpcklps unpcklpd unpckhps unpckhpd pand pandn por pxor paddb paddw paddd paddq psubb
-    psubw psubd psubq paddsb paddsw paddusb paddusw psubsb psubsw psubusb psubusw pmullw pmulhw pmulhuw pmulld
-    pmuldq pmuludq pmulhrsw pmaddwd pmaddubsw pminsb pminsw pminsd pminub pminuw pminud pmaxsb pmaxsw pmaxsd pmaxub
-    pmaxuw pmaxud pcmpeqb pcmpeqw pcmpeqd pcmpeqq pcmpgtb pcmpgtw pcmpgtd pcmpgtq pavgb pavgw psadbw pshufb
-    punpcklbw punpcklwd punpckldq punpcklqdq punpckhbw punpckhwd punpckhdq punpckhqdq packsswb packssdw packuswb
-    packusdw phaddw phaddd psignb psignw psignd psllw pslld psllq psrlw psrld psrlq psraw psrad addsubps addsubpd
-    """.split()
+PACKED_THREE: Final = _names(
+    "addps addpd subps subpd mulps mulpd divps divpd minps minpd maxps maxpd andps andpd andnps andnpd orps orpd "
+    "xorps xorpd haddps haddpd unpcklps unpcklpd unpckhps unpckhpd pand pandn por pxor paddb paddw paddd paddq "
+    "psubb psubw psubd psubq paddsb paddsw paddusb paddusw psubsb psubsw psubusb psubusw pmullw pmulhw pmulhuw "
+    "pmulld pmuldq pmuludq pmulhrsw pmaddwd pmaddubsw pminsb pminsw pminsd pminub pminuw pminud pmaxsb pmaxsw "
+    "pmaxsd pmaxub pmaxuw pmaxud pcmpeqb pcmpeqw pcmpeqd pcmpeqq pcmpgtb pcmpgtw pcmpgtd pcmpgtq pavgb pavgw "
+    "psadbw pshufb punpcklbw punpcklwd punpckldq punpcklqdq punpckhbw punpckhwd punpckhdq punpckhqdq packsswb "
+    "packssdw packuswb packusdw phaddw phaddd psignb psignw psignd psllw pslld psllq psrlw psrld psrlq psraw "
+    "psrad addsubps addsubpd "
 )
-PACKED_TWO: Final = tuple(
-    """
-    movaps movapd movups movupd movdqa movdqu sqrtps sqrtpd pabsb pabsw pabsd ptest cvtdq2ps cvtps2dq cvttps2dq
-    cvttpd2dq cvtpd2ps cvtpd2dq movshdup movsldup rcpps rsqrtps
-    """.split()
+PACKED_TWO: Final = _names(
+    "movaps movapd movups movupd movdqa movdqu sqrtps sqrtpd pabsb pabsw pabsd ptest cvtdq2ps cvtps2dq cvttps2dq "
+    "cvttpd2dq cvtpd2ps cvtpd2dq movshdup movsldup rcpps rsqrtps "
 )
 WIDENING: Final = {
     "pmovsxbw": 64,

@@ -138,7 +138,7 @@ class Layout:
             if item.grown is None:
                 continue
             fixup = item.fixups[0]
-            distance = self._value(item, fixup.value) - (self._base + item.offset + len(item.code))
+            distance = _distance(self._value(item, fixup.value), self._base + item.offset + len(item.code))
             bits = 8 * fixup.size_bytes
             if everything or not -(1 << bits - 1) <= distance < 1 << bits - 1:
                 item.code, item.fixups = item.grown, item.grown_fixups
@@ -172,7 +172,7 @@ class Layout:
             return
         if fixup.kind is FixupKind.RELATIVE:
             bits = 8 * fixup.size_bytes
-            distance = value - (here + len(code))
+            distance = _distance(value, here + len(code))
             if not -(1 << bits - 1) <= distance < 1 << bits - 1:
                 raise where.error(
                     f"found a target {distance:+#x} bytes away ({value & _MASK_64:#x}),"
@@ -185,6 +185,11 @@ class Layout:
         code[0:4] = word.to_bytes(4, "little")
 
 
+def _distance(target: int, origin: int) -> int:
+    """From `origin` to `target`, the shorter way around the address space."""
+    return (target - origin + (1 << 63)) % (1 << 64) - (1 << 63)
+
+
 _FAR_HINT: Final = "load the address with movabs and jump or call through the register"
 
 
@@ -195,9 +200,9 @@ def word_field(kind: FixupKind, value: int, here: int, where: SourceLine) -> int
     if kind is FixupKind.PAGE:
         distance, unit, bits, name = (value >> 12) - (here >> 12), 1, 21, "pages"
     elif kind is FixupKind.BYTE_21:
-        distance, unit, bits, name = value - here, 1, 21, "bytes"
+        distance, unit, bits, name = _distance(value, here), 1, 21, "bytes"
     else:
-        distance, unit, name = value - here, 4, "words"
+        distance, unit, name = _distance(value, here), 4, "words"
         bits = {FixupKind.BRANCH_26: 26, FixupKind.BRANCH_19: 19, FixupKind.BRANCH_14: 14}[kind]
     if distance % unit:
         raise where.error(f"found a target {distance:+#x} bytes away, expected a multiple of {unit}")

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from trapline.asm.disassemble import Decoded, Kind, decode_one, detailed, signed
 from trapline.errors import AssemblyError
@@ -215,7 +215,7 @@ class _X86Slot:
         self._jump(self._next)
         self._jump(target)
 
-    def _indirect_call(self, found: object) -> None:
+    def _indirect_call(self, found: Any) -> None:
         """``push return; jmp operand``: the jump reads its operand with rsp 8 lower than the call would."""
         decoded = self._decoded
         if decoded.target_register is not None:
@@ -232,23 +232,23 @@ class _X86Slot:
         self._push_return()
         self._emit(self._as_jump(found, self._adjusted(found, 8)), False, self._at, 8)
 
-    def _as_jump(self, found: object, code: bytes) -> bytes:
+    def _as_jump(self, found: Any, code: bytes) -> bytes:
         """The call ``FF /2`` as the jump ``FF /4``."""
-        at = int(getattr(found, "encoding").modrm_offset)  # noqa: B009
+        at = int(found.encoding.modrm_offset)
         out = bytearray(code)
         out[at] = out[at] & 0xC7 | 4 << 3
         return bytes(out)
 
-    def _adjusted(self, found: object, rsp_lowered_by: int) -> bytes:
+    def _adjusted(self, found: Any, rsp_lowered_by: int) -> bytes:
         """The instruction for the next slot offset: rip-relative and, where asked, rsp-relative operand moved."""
         decoded = self._decoded
         code = bytearray(decoded.code)
-        modrm_at = int(getattr(found, "encoding").modrm_offset)  # noqa: B009
+        modrm_at = int(found.encoding.modrm_offset)
         if not modrm_at:
             return bytes(code)
         modrm = code[modrm_at]
         if modrm & 0xC7 == 0x05:  # mod 0, rm 5: rip-relative, a 32-bit displacement behind the ModRM byte
-            if getattr(found, "addr_size") == 4:  # noqa: B009
+            if found.addr_size == 4:
                 raise self._refuse("its address is relative to eip")
             displacement = int.from_bytes(code[modrm_at + 1 : modrm_at + 5], "little", signed=True)
             moved = displacement + self._at - (self._to + len(self._code))

@@ -82,7 +82,7 @@ class Event(native.Event):
         fault = self.fault
         if fault is None:
             return None
-        code = HOST.classify(fault, native.read_memory(self.fiber.stop_pc, 4))
+        code = HOST.classify(fault, lambda: native.read_memory(self.fiber.stop_pc, 4))
         if code in (TrapCode.MEMORY_READ, TrapCode.MEMORY_WRITE):
             mapping, _, low, _ = self.fiber.stack_bounds
             if mapping <= fault.address < low:
@@ -93,18 +93,17 @@ class Event(native.Event):
     def pc(self) -> int:
         """Address of the instruction that trapped or is about to run; after a check, of the one behind the call."""
         fiber = self._live()
-        behind = 0
-        if self.kind == StopReason.TRAP and self.trap is TrapCode.BREAKPOINT_INSTRUCTION:
-            behind = HOST.trap_behind_bytes
-        return fiber.stop_pc - behind
+        if self.kind == StopReason.TRAP and HOST.trap_behind_bytes and self.trap is TrapCode.BREAKPOINT_INSTRUCTION:
+            return fiber.stop_pc - HOST.trap_behind_bytes
+        return fiber.stop_pc
 
     @property
     def address(self) -> int | None:
         """The address whose access faulted, or None where there is none or the machine does not say."""
-        fault = self.fault
-        if fault is None or (self.trap not in _ACCESS and self.trap is not TrapCode.STACK_OVERFLOW):
+        fault, trap = self.fault, self.trap
+        if fault is None or (trap not in _ACCESS and trap is not TrapCode.STACK_OVERFLOW):
             return None
-        if self.trap is TrapCode.MEMORY_ACCESS and not fault.address:
+        if trap is TrapCode.MEMORY_ACCESS and not fault.address:
             return None
         return fault.address
 
@@ -115,7 +114,7 @@ class Event(native.Event):
         trap = self.trap
         if trap is TrapCode.STACK_OVERFLOW:
             assert fault is not None
-            return _ACCESS[HOST.classify(fault, b"")]
+            return _ACCESS[HOST.classify(fault, lambda: b"")]
         return _ACCESS.get(trap) if trap is not None else None
 
     @property
@@ -187,10 +186,7 @@ class Event(native.Event):
         if not self.valid:
             return f"<event of fiber {self.fiber.name}, which has gone on>"
         what = self.trap.value if self.trap is not None else self.reason.name.lower()
-        address = f" of {self.address:#x}" if self.address is not None else ""
-        instruction = self.instruction
-        text = f": {instruction.text}" if instruction is not None and not instruction.is_bad else ""
-        return f"{what}{address} at {self.where} (pc {self.pc:#x}){text}"
+        return _sentence(what, self.address, self.where, self.pc, self.instruction)
 
     def __repr__(self) -> str:
         return f"<Event {self}>" if self.valid else str(self)
@@ -210,16 +206,29 @@ class Event(native.Event):
         return "\n".join(lines)
 
 
+def _sentence(what: str, address: int | None, where: str, pc: int, instruction: Instruction | None) -> str:
+    of = f" of {address:#x}" if address is not None else ""
+    text = f": {instruction.text}" if instruction is not None and not instruction.is_bad else ""
+    return f"{what}{of} at {where} (pc {pc:#x}){text}"
+
+
 def unwound_error(fiber: Fiber) -> Trap:
     """The exception for a call of a native function that stopped; the fiber is unwound."""
     event = fiber.last_event()
-    pc, where = event.pc, event.where
-    registers = {name: event.registers[name] for name in HOST.shown}
+    trap, pc, address, where, mapped = event.trap, event.pc, event.address, event.where, event.code
+    what = trap.value if trap is not None else event.reason.name.lower()
+    name = fiber.name
+    registers = event.registers
+
+    def describe() -> str:
+        instructions = mapped.disassemble(pc, 1) if mapped is not None else []
+        return f"{name}: {_sentence(what, address, where, pc, instructions[0] if instructions else None)}"
+
     return Trap(
-        f"{fiber.name}: {event}",
-        code=event.trap,
+        describe,
+        code=trap,
         function=where,
         pc=pc,
-        address=event.address,
-        registers=registers,
+        address=address,
+        registers={register: registers[register] for register in HOST.shown},
     )

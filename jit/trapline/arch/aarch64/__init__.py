@@ -6,6 +6,7 @@ Source: Arm ARM, B1.2 (registers in AArch64 execution state) and C5.2 (NZCV, FPC
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from typing import Final
 
 from trapline.arch import Arch, Fault, Piece, Register
@@ -22,8 +23,8 @@ _WRITE_NOT_READ: Final = 1 << 6  # ESR_ELx.ISS.WnR of a data abort (Arm ARM, D17
 _HLT_MASK, _HLT = 0xFFE0001F, 0xD4400000
 
 
-def classify(fault: Fault, code: bytes) -> TrapCode:
-    """The reason of a fault; `code` are the bytes at its pc, as many as can be read."""
+def classify(fault: Fault, code: Callable[[], bytes]) -> TrapCode:
+    """The reason of a fault; `code` reads the bytes at its pc, as many as can be read."""
     if fault.fetch:
         return TrapCode.INSTRUCTION_FETCH
     if fault.signal == signal.SIGTRAP:
@@ -31,7 +32,8 @@ def classify(fault: Fault, code: bytes) -> TrapCode:
     if fault.signal == signal.SIGFPE:
         return TrapCode.FLOATING_POINT
     if fault.signal == signal.SIGILL:
-        is_hlt = len(code) >= 4 and int.from_bytes(code[:4], "little") & _HLT_MASK == _HLT
+        word = code()[:4]
+        is_hlt = len(word) == 4 and int.from_bytes(word, "little") & _HLT_MASK == _HLT
         return TrapCode.TRAP_INSTRUCTION if is_hlt else TrapCode.ILLEGAL_INSTRUCTION
     if fault.signal == signal.SIGBUS:
         return TrapCode.BUS

@@ -7,7 +7,7 @@ component offsets CPUID leaf 0xD gives); volume 2, FXSAVE (the legacy region).
 from __future__ import annotations
 
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from trapline.arch import Arch, Fault, Piece, Register
@@ -126,15 +126,15 @@ _HLT: Final = 0xF4
 _PAGE_FAULT_WRITE: Final = 2  # bit 1 of the error code (Intel SDM volume 3, 4.7)
 
 
-def classify(fault: Fault, code: bytes) -> TrapCode:
-    """The reason of a fault; `code` are the bytes at its pc, as many as can be read."""
+def classify(fault: Fault, code: Callable[[], bytes]) -> TrapCode:
+    """The reason of a fault; `code` reads the bytes at its pc, as many as can be read."""
     if fault.fetch:
         return TrapCode.INSTRUCTION_FETCH
     if fault.vector == _PAGE_FAULT:
         if fault.signal == signal.SIGBUS:
             return TrapCode.BUS
         return TrapCode.MEMORY_WRITE if fault.error & _PAGE_FAULT_WRITE else TrapCode.MEMORY_READ
-    if fault.vector == _GENERAL_PROTECTION and code[:1] == bytes([_HLT]):
+    if fault.vector == _GENERAL_PROTECTION and code()[:1] == bytes([_HLT]):
         return TrapCode.TRAP_INSTRUCTION
     return _VECTORS.get(fault.vector, TrapCode.ILLEGAL_INSTRUCTION)
 

@@ -1,0 +1,1 @@
+"""Measurements: one file a question, run by ``python -m bench``; results with their machine in bench/results."""

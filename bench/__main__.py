@@ -1,0 +1,65 @@
+"""``python -m bench [--quick] [question ...]``: measures and writes bench/results.
+
+Questions are the files of this folder; without names, all of them run. --quick takes a tenth of the batches and
+writes nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+
+from bench.measure import RESULTS, ROUNDS, Row, machine, measure, pin, save, table
+
+QUESTIONS = ("traps", "calls", "switches", "patches", "steps", "interrupts")
+
+
+def run(question: str, rounds: int) -> tuple[str, list[Row]]:
+    """Measure one question in this process."""
+    module = importlib.import_module(f"bench.{question}")
+    if getattr(module, "PIN", True):
+        pin()
+    return module.TITLE, measure(module.cases(), rounds)
+
+
+def report() -> str:
+    """Every saved result as one Markdown page."""
+    import json
+
+    parts = ["# Results", "", "Written by `python -m bench`. Nanoseconds per operation; see each file for its machine.", ""]
+    for question in QUESTIONS:
+        path = RESULTS / f"{question}.json"
+        if not path.exists():
+            continue
+        saved = json.loads(path.read_text(encoding="utf-8"))
+        where = saved["machine"]
+        parts += [
+            table(saved["title"], [Row(**row) for row in saved["rows"]]),
+            "",
+            f"{where['cpu']}, {where['cores']} cores, {where['virtual']}, Linux {where['kernel']}, "
+            f"Python {where['python']}; `python -m bench {question}`",
+            "",
+        ]
+    return "\n".join(parts)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="a tenth of the batches, nothing written")
+    parser.add_argument("questions", nargs="*", choices=[*QUESTIONS, []], metavar="question", help=", ".join(QUESTIONS))
+    arguments = parser.parse_args()
+    for question in arguments.questions or QUESTIONS:
+        cores = os.sched_getaffinity(0)
+        title, rows = run(question, ROUNDS // 10 if arguments.quick else ROUNDS)
+        os.sched_setaffinity(0, cores)
+        print(table(title, rows), end="\n\n", flush=True)
+        if not arguments.quick:
+            save(question, title, rows)
+    if not arguments.quick:
+        (RESULTS / "README.md").write_text(report(), encoding="utf-8")
+    print(machine())
+
+
+if __name__ == "__main__":
+    main()

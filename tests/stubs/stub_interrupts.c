@@ -1,0 +1,292 @@
+/* An interrupt at every instruction of the way into native code, through it and out of it: none lost, none doubled,
+ * and taken at once where that can be done.
+ *
+ * The scenario: enter, a call of tl_stub_check, a trap, two returns of a loop; each stop resumed. Wherever the
+ * interrupt arrives, exactly one run ends with TL_STOP_INTERRUPT and the results are the same.
+ *
+ * x86-64: a parent traces the child. It steps through the scenario once and notes every instruction of the program's
+ * own text and of the native code, and then, for each of them and for each of its first visits, runs the scenario to
+ * that place by a breakpoint, sets `pending` in the child and sends it the kick, as tl_fiber_interrupt does.
+ *
+ * aarch64 (an emulator does not trace): the stubs' text is made writable, a brk is put at one instruction, and its
+ * handler, in front of the core's, puts the instruction back and sends the kick, which stays blocked until the
+ * handler has returned to that instruction.
+ */
+#define _GNU_SOURCE
+#include "common.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "signals.h"
+
+#define ROUNDS 2
+#define MOST_VISITS 4
+
+/* What the scenario says of itself. */
+struct report {
+    unsigned interrupts, checks, traps, ends;
+    uint64_t pc; /* where the interrupt stopped it */
+    const char *bad;
+};
+
+static struct tl_fiber *fiber;
+
+static void scenario(struct report *report) {
+    static const uint8_t *const functions[2] = {loop_check, loop_trap};
+    uint64_t rounds;
+    memset(report, 0, sizeof *report);
+    for (unsigned k = 0; k < 2; k++) {
+        ready(fiber, at(functions[k]), ROUNDS);
+        for (;;) {
+            int stop = tl_fiber_run(fiber, 0);
+            uint64_t pc = tl_arch_pc(fiber);
+            if (stop == TL_STOP_FINISHED) break;
+            if (stop == TL_STOP_INTERRUPT) {
+                report->interrupts++;
+                report->pc = pc;
+                if (fiber->interrupts != TL_PENDING_INTERRUPT) report->bad = "bits";
+            } else if (stop == TL_STOP_CHECK) {
+                report->checks++;
+            } else if (stop == TL_STOP_TRAP) {
+                report->traps++;
+                tl_arch_set_pc(fiber, machine_pc_after_trap(pc));
+            } else {
+                report->bad = "error";
+                return;
+            }
+            if (stop != TL_STOP_INTERRUPT && machine_check_loop(fiber, &rounds)) report->bad = machine_check_loop(fiber, &rounds);
+        }
+        report->ends++;
+        if (tl_arch_int_result(fiber) != ROUNDS) report->bad = "result";
+    }
+    /* It came after the last native instruction: the next run must see it. */
+    if (fiber->pending) {
+        ready(fiber, at(loop_plain), 1);
+        if (tl_fiber_run(fiber, 0) == TL_STOP_INTERRUPT) report->interrupts++;
+        if (tl_fiber_run(fiber, 0) != TL_STOP_FINISHED) report->bad = "the run after an interrupt";
+    }
+    if (fiber->pending) report->bad = "pending after the end";
+}
+
+static int check_report(const struct report *report, const char *where) {
+    return CHECK(!report->bad, "%s: %s", where, report->bad) &
+           CHECK(report->interrupts == 1, "%s: %u interrupts", where, report->interrupts) &
+           CHECK(report->checks == ROUNDS && report->traps == ROUNDS && report->ends == 2, "%s: %u checks %u traps %u ends",
+                 where, report->checks, report->traps, report->ends);
+}
+
+#if defined(__x86_64__)
+#include <sys/ptrace.h>
+#include <sys/uio.h>
+#include <sys/user.h>
+
+#define MOST_PLACES 4096
+
+static struct place {
+    uint64_t pc;
+    unsigned visits;
+} places[MOST_PLACES];
+static unsigned place_count;
+
+/* The traced child: a stop, a scenario, a stop ... until killed. */
+static void child(struct report *report) {
+    ptrace(PTRACE_TRACEME, 0, 0, 0);
+    struct report warm;
+    scenario(&warm);
+    for (;;) {
+        raise(SIGSTOP);
+        scenario(report);
+    }
+}
+
+extern const char __executable_start[], etext[];
+
+static int ours(uint64_t pc) {
+    return (pc >= (uint64_t)__executable_start && pc < (uint64_t)etext) ||
+           (pc >= base && pc < base + (uint64_t)(trap_code_stop - trap_code_start));
+}
+
+static struct place *place_of(uint64_t pc) {
+    for (unsigned i = 0; i < place_count; i++)
+        if (places[i].pc == pc) return &places[i];
+    NEED(place_count < MOST_PLACES);
+    places[place_count].pc = pc;
+    return &places[place_count++];
+}
+
+static int wait_stop(pid_t pid) {
+    int status;
+    NEED(waitpid(pid, &status, 0) == pid);
+    NEED(WIFSTOPPED(status));
+    return WSTOPSIG(status);
+}
+
+static uint64_t pc_of(pid_t pid) {
+    struct user_regs_struct r;
+    NEED(ptrace(PTRACE_GETREGS, pid, 0, &r) == 0);
+    return r.rip;
+}
+
+/* Steps from one SIGSTOP to the next. */
+static void note_places(pid_t pid) {
+    int signal = 0;
+    for (;;) {
+        NEED(ptrace(PTRACE_SINGLESTEP, pid, 0, signal) == 0);
+        int got = wait_stop(pid);
+        if (got == SIGSTOP) return;
+        signal = got == SIGTRAP ? 0 : got;
+        uint64_t pc = pc_of(pid);
+        if (got == SIGTRAP && ours(pc)) place_of(pc)->visits++;
+    }
+}
+
+/* Debug register 0 as an execution breakpoint (Intel SDM vol. 3, 17.2.4): no byte of the code changes. */
+static void breakpoint(pid_t pid, uint64_t pc, int on) {
+    if (on) NEED(ptrace(PTRACE_POKEUSER, pid, offsetof(struct user, u_debugreg[0]), pc) == 0);
+    NEED(ptrace(PTRACE_POKEUSER, pid, offsetof(struct user, u_debugreg[7]), on ? 1 : 0) == 0);
+}
+
+/* From a SIGSTOP: runs to the n-th visit of pc, interrupts, runs on to the next SIGSTOP. 0: it never came there. */
+static int interrupt_at(pid_t pid, uint64_t pc, unsigned visit) {
+    int came = 0, signal = 0;
+    breakpoint(pid, pc, 1);
+    for (;;) {
+        NEED(ptrace(PTRACE_CONT, pid, 0, signal) == 0);
+        int got = wait_stop(pid);
+        signal = got;
+        if (got == SIGSTOP) break;
+        if (got != SIGTRAP) continue; /* the scenario's own fault, or the kick: hand it over */
+        if (pc_of(pid) != pc) printf("pc %lx wanted %lx visit %u base %lx stub %p %p\n", pc_of(pid), pc, visit, base, tl_enter_restart,tl_stub_resume);
+        NEED(pc_of(pid) == pc);
+        signal = 0;
+        if (--visit) continue;
+        breakpoint(pid, pc, 0);
+        came = 1;
+        uint32_t pending = TL_PENDING_INTERRUPT;
+        struct iovec mine = {&pending, 4}, its = {(void *)&fiber->pending, 4};
+        NEED(process_vm_writev(pid, &mine, 1, &its, 1, 0) == 4);
+        tl_kick(pid, pid, 0);
+    }
+    breakpoint(pid, pc, 0);
+    return came;
+}
+
+static void every_instruction(int path) {
+    struct report *report = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    start();
+    fiber = new_fiber();
+    fiber->path = (uint8_t)path;
+    place_count = 0;
+    pid_t pid = fork();
+    NEED(pid >= 0);
+    if (!pid) child(report);
+    int got;
+    while ((got = wait_stop(pid)) != SIGSTOP) NEED(ptrace(PTRACE_CONT, pid, 0, got) == 0);
+    note_places(pid);
+    unsigned kicks = 0, in_stubs = 0, in_native = 0;
+    for (unsigned i = 0; i < place_count; i++) {
+        for (unsigned visit = 1; visit <= places[i].visits && visit <= MOST_VISITS; visit++) {
+            char where[64];
+            uint64_t pc = places[i].pc;
+            snprintf(where, sizeof where, "at %#" PRIx64 ", visit %u", pc, visit);
+            if (!CHECK(interrupt_at(pid, pc, visit), "%s: never came there", where)) continue;
+            kicks++;
+            check_report(report, where);
+            int native = pc >= base && pc < base + (uint64_t)(trap_code_stop - trap_code_start);
+            if (native) CHECK(report->pc == pc, "%s: stopped only at %#" PRIx64, where, report->pc);
+            in_native += (unsigned)native;
+            int stub = (pc >= (uint64_t)tl_enter_restart && pc < (uint64_t)tl_enter_end) ||
+                       (pc >= (uint64_t)tl_resume_restart && pc < (uint64_t)tl_resume_end);
+            in_stubs += (unsigned)stub;
+        }
+    }
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+    CHECK(in_stubs >= 40 && in_native >= 20, "only %u in restartable parts, %u in native code", in_stubs, in_native);
+    test_note(" %u interrupts at %u places, %u in restartable parts, %u in native code", kicks, place_count, in_stubs, in_native);
+    tl_fiber_free(fiber);
+    munmap(report, 4096);
+}
+
+#elif defined(__aarch64__)
+
+static uint32_t *planted, planted_word;
+static volatile unsigned to_come;
+
+static void make_writable(int writable) {
+    uint64_t page = (uint64_t)tl_page_bytes, first = (uint64_t)planted & ~(page - 1);
+    NEED(mprotect((void *)first, page, PROT_READ | PROT_EXEC | (writable ? PROT_WRITE : 0)) == 0);
+}
+
+static void plant(uint32_t word) {
+    make_writable(1);
+    *planted = word;
+    __builtin___clear_cache((char *)planted, (char *)(planted + 1));
+    make_writable(0);
+}
+
+/* Blocks the kick until it returns; the core's handler is not in between. */
+static void on_brk(int sig, siginfo_t *info, void *raw) {
+    (void)sig, (void)info;
+    ucontext_t *context = raw;
+    if (!planted || context->uc_mcontext.pc != (uint64_t)planted) _exit(9);
+    plant(planted_word);
+    to_come = 0;
+    tl_fiber_interrupt(fiber);
+}
+
+static void every_instruction(int path) {
+    static const struct {
+        const char *name, *start, *stop;
+        int bytes;
+    } stubs[] = {{"enter", (const char *)tl_stub_enter, NULL, 0}, {"exit", tl_stub_exit, NULL, 0},
+                 {"resume", (const char *)tl_stub_resume, NULL, 0}, {"check", tl_stub_check, NULL, 0},
+                 {"inject", tl_stub_inject, NULL, 0}, {"leave_handler", (const char *)tl_stub_leave_handler, NULL, 0}};
+    struct report report;
+    unsigned kicks = 0, restartable = 0;
+    start();
+    fiber = new_fiber();
+    fiber->path = (uint8_t)path;
+    scenario(&report);
+    struct sigaction action = {.sa_sigaction = on_brk, .sa_flags = SA_SIGINFO | SA_ONSTACK};
+    sigemptyset(&action.sa_mask);
+    sigaddset(&action.sa_mask, SIGURG);
+    for (unsigned k = 0; k < sizeof stubs / sizeof stubs[0]; k++) {
+        /* Each stub ends with the ret of HOST_FRAME_LEAVE, and so does the part behind a restartable part. */
+        uint32_t *p = (uint32_t *)(void *)(uintptr_t)stubs[k].start;
+        int rets = stubs[k].start == (const char *)tl_stub_resume ? 2 : 1;
+        for (; rets; p++) {
+            rets -= *p == 0xd65f03c0u;
+            planted = p;
+            planted_word = *p;
+            char where[64];
+            snprintf(where, sizeof where, "%s+%#tx", stubs[k].name, (const char *)p - stubs[k].start);
+            NEED(sigaction(SIGTRAP, &action, NULL) == 0); /* again, in case the core has put itself in front */
+            to_come = 1;
+            plant(0xd4200000u);
+            scenario(&report);
+            if (to_come) { /* not on this path */
+                plant(planted_word);
+                continue;
+            }
+            kicks++;
+            uint64_t pc = (uint64_t)p;
+            restartable += (pc >= (uint64_t)tl_enter_restart && pc < (uint64_t)tl_enter_end) ||
+                           (pc >= (uint64_t)tl_resume_restart && pc < (uint64_t)tl_resume_end);
+            check_report(&report, where);
+        }
+    }
+    planted = NULL;
+    tl_signals_install();
+    CHECK(restartable >= 40, "only %u in restartable parts", restartable);
+    test_note(" %u interrupts, %u in restartable parts", kicks, restartable);
+    tl_fiber_free(fiber);
+}
+#endif
+
+CASE(inject) { every_instruction(TL_PATH_INJECT); }
+CASE(direct) { every_instruction(TL_PATH_DIRECT); }
