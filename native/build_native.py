@@ -37,7 +37,12 @@ COMPILE_FLAGS = [
     # our own files bind when they are linked (PyMODINIT_FUNC keeps both init functions visible) ...
     "-fvisibility=hidden",
 ]
-LINK_FLAGS = ["-Wl,-z,now"]  # ... and calls of the C library are resolved when the object is loaded.
+LINK_FLAGS = [
+    "-Wl,-z,now",  # ... and calls of the C library are resolved when the object is loaded.
+    # A stub of another machine is an empty object without the note that says so; one such object among all would
+    # make the stack of every process that loads ours executable.
+    "-Wl,-z,noexecstack",
+]
 
 ffibuilder = FFI()
 ffibuilder.cdef((ROOT / "native" / "cdef.h").read_text(encoding="utf-8"))

@@ -29,6 +29,7 @@ int tl_signals_install(void);
 int tl_signals_remove(void);
 int tl_park(int64_t timeout_us);
 void tl_unpark(void);
+void tl_threads_recheck(void);
 void tl_ticker_set_interval(uint32_t interval_us);
 void tl_pool_trim(void);
 int tl_arch_direct_allowed(void);

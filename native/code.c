@@ -19,6 +19,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -54,7 +55,8 @@ struct breakpoints {
 struct tl_code {
     enum tl_code_kind kind;
     int fd;               /* -1: no pages of its own yet */
-    ino_t inode;          /* of the memfd, to notice a descriptor that somebody closed */
+    dev_t device;         /* these two of the memfd, to notice a descriptor that somebody closed */
+    ino_t inode;
     uint8_t *rx, *rw;     /* rw is NULL while fd is -1, and in a child that has not yet made its own */
     size_t capacity_bytes, slots_bytes, used;
     uint8_t *own;         /* copies: one byte a code page, 1 when the page is the copy's */
@@ -156,6 +158,7 @@ static int open_own(struct tl_code *c) {
     }
     madvise(c->rw, total_bytes(c), MADV_DONTFORK);
     c->fd = fd;
+    c->device = status.st_dev;
     c->inode = status.st_ino;
     return 0;
 failed:;
@@ -166,7 +169,12 @@ failed:;
 
 static int descriptor_ok(const struct tl_code *c) {
     struct stat status;
-    return fstat(c->fd, &status) == 0 && status.st_ino == c->inode;
+    return fstat(c->fd, &status) == 0 && status.st_dev == c->device && status.st_ino == c->inode;
+}
+
+/* Closes the descriptor that `c` had before open_own, unless somebody else did. */
+static void close_before(const struct tl_code *before) {
+    if (descriptor_ok(before)) close(before->fd);
 }
 
 /* Maps [start, stop) of the layout executable from the memfd of `from`. */
@@ -200,7 +208,7 @@ static struct tl_code *code_new(enum tl_code_kind kind, size_t capacity_bytes, s
 static void code_delete(struct tl_code *c) {
     if (c->rx) munmap(c->rx, total_bytes(c));
     if (c->rw) munmap(c->rw, total_bytes(c));
-    if (c->fd >= 0 && descriptor_ok(c)) close(c->fd);
+    if (c->fd >= 0) close_before(c);
     free(c->own);
     free(c->slots);
     free(c->breakpoints.rows);
@@ -368,6 +376,7 @@ static int own_range(struct tl_code *c, size_t start, size_t stop) {
     for (size_t page = start / tl_page_bytes; page * tl_page_bytes < stop; page++) {
         size_t at = page * tl_page_bytes;
         if (at >= c->capacity_bytes || c->own[page]) continue;
+        if (!descriptor_ok(c)) return TL_ERR_CLOSED; /* before a page that is already swapped in is written */
         memcpy(c->rw + at, c->rx + at, tl_page_bytes);
     }
     return 0;
@@ -541,12 +550,40 @@ enum tl_place tl_code_place(uint64_t pc, struct tl_slot_place *meaning) {
 
 /* ---- fork ---- */
 
-static void before_fork(void) { pthread_mutex_lock(&code_lock); }
-static void in_parent(void) { pthread_mutex_unlock(&code_lock); }
+/* Parent and child share the pages of a copy's memfd until the child has moved them; the parent keeps the code lock, and
+ * so patches nothing, until then: the child's end of this pipe closes, which it also does when there is no child. */
+static int moved[2] = {-1, -1};
+#define MOVED_TIMEOUT_MS 1000 /* a child that a debugger has stopped */
+
+static void before_fork(void) {
+    pthread_mutex_lock(&code_lock);
+    for (struct tl_code *c = codes; c; c = c->next) {
+        if (c->kind == TL_CODE_IMAGE || c->fd < 0) continue;
+        if (pipe2(moved, O_CLOEXEC)) moved[0] = moved[1] = -1; /* no descriptor left: the child has to hurry */
+        break;
+    }
+}
+
+static void forget_moved(void) {
+    if (moved[0] >= 0) close(moved[0]);
+    if (moved[1] >= 0) close(moved[1]);
+    moved[0] = moved[1] = -1;
+}
+
+static void in_parent(void) {
+    if (moved[0] >= 0) {
+        struct pollfd end = {moved[0], POLLIN, 0};
+        close(moved[1]);
+        moved[1] = -1;
+        while (poll(&end, 1, MOVED_TIMEOUT_MS) < 0 && errno == EINTR) continue;
+    }
+    forget_moved();
+    pthread_mutex_unlock(&code_lock);
+}
 
 /* In the child, the code lock held: moves a copy's own pages and slots into a memfd of the child's. */
 static int separate_copy(struct tl_code *c) {
-    int inherited = c->fd;
+    const struct tl_code before = *c;
     c->rw = NULL;
     c->fd = -1;
     int error = open_own(c);
@@ -559,7 +596,7 @@ static int separate_copy(struct tl_code *c) {
         memcpy(c->rw + at, c->rx + at, tl_page_bytes);
         error = map_rx(c, c, at, at + tl_page_bytes);
     }
-    close(inherited);
+    close_before(&before);
     return error;
 }
 
@@ -572,14 +609,14 @@ static void in_child(void) {
             c->broken = c->broken || separate_copy(c) != 0;
         }
     }
+    forget_moved();
     pthread_mutex_unlock(&code_lock);
 }
 
 /* Requires the code lock. The first publication in a forked child: the image and every page of a copy that is the
  * image's move to a memfd of the child's. */
 static int refresh_image(struct tl_code *image) {
-    int inherited = image->fd;
-    ino_t inode = image->inode;
+    const struct tl_code before = *image;
     int error = open_own(image);
     if (error) return error;
     size_t mapped = round_pages(image->used);
@@ -592,8 +629,7 @@ static int refresh_image(struct tl_code *image) {
             if (!c->own[page]) error = map_rx(c, image, at, at + tl_page_bytes);
         }
     }
-    struct stat status;
-    if (fstat(inherited, &status) == 0 && status.st_ino == inode) close(inherited);
+    close_before(&before);
     if (!error) image->stale = 0;
     return error;
 }

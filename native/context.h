@@ -11,6 +11,15 @@
 
 #include "fiber.h"
 
+/* First thing in a handler. The kernel clears TF and DF of the interrupted code, but not AC, with which an access
+ * of the compiler's own making would fault, nor NT, which sigreturn does not change and no iretq in a stub survives. */
+static inline void tl_context_handler_starts(void) {
+#if defined(__x86_64__)
+    __asm__ volatile("lea -128(%%rsp), %%rsp\n\tpushfq\n\tandl $~0x44000, (%%rsp)\n\tpopfq\n\tlea 128(%%rsp), %%rsp" ::
+                         : "cc", "memory");
+#endif
+}
+
 uint64_t tl_context_pc(const ucontext_t *context);
 uint64_t tl_context_sp(const ucontext_t *context);
 

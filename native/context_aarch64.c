@@ -217,6 +217,20 @@ void tl_arch_set_pc(struct tl_fiber *fiber, uint64_t pc) {
     *slot(fiber, TL_PSTATE) &= ~(uint64_t)TL_PSTATE_BTYPE; /* it said how the old pc was reached */
 }
 uint64_t tl_arch_sp(const struct tl_fiber *fiber) { return fiber->record[TL_SP / 8]; }
+void tl_arch_add_sp(struct tl_fiber *fiber, int64_t bytes) { *slot(fiber, TL_SP) += (uint64_t)bytes; }
+
+/* 31 is the stack pointer, as in the base register of a load. */
+uint64_t tl_arch_register(const struct tl_fiber *fiber, unsigned n) { return fiber->record[TL_X / 8 + n]; }
+_Static_assert(TL_SP == TL_X + 31 * 8, "number 31 is sp");
+
+int tl_arch_state_component(unsigned n, uint32_t *offset, uint32_t *bytes) { return (void)n, (void)offset, (void)bytes, 0; }
+
+/* brk #0 (Arm ARM, C6.2.47). */
+int tl_arch_is_trap(const void *code) {
+    uint32_t word;
+    memcpy(&word, code, 4);
+    return word == 0xd4200000u;
+}
 
 int tl_arch_breakpoint_pc(const struct tl_fiber *fiber, uint64_t *trap_pc) {
     if (fiber->fault.signal != SIGTRAP || fiber->fault.trap != EC_BRK) return 0;

@@ -9,11 +9,12 @@
 #include <string.h>
 
 #define RFLAGS_HOST 0x202u /* IF and the bit that is always set: what a C function may expect */
+#define RFLAGS_RF 0x10000u /* the next instruction passes an execution breakpoint (Intel SDM vol. 3, 17.3.1.1) */
 #define CS_USER64 0x33u
 #define SS_USER 0x2bu
 #define VECTOR_BREAKPOINT 3u
 #define VECTOR_PAGE_FAULT 14u
-#define PAGE_FAULT_WRITE 2u  /* bit 1, the same */
+#define PAGE_FAULT_WRITE 2u  /* bit 1 of the error code, as bit 4 below */
 #define PAGE_FAULT_FETCH 16u /* bit 4 of the page fault's error code (Intel SDM vol. 3, 4.7) */
 #define XFEATURE_SSE 2u
 #define XFEATURE_PKRU (1u << 9)
@@ -176,7 +177,10 @@ uint64_t tl_arch_float_result(const struct tl_fiber *fiber) {
 }
 
 uint64_t tl_arch_pc(const struct tl_fiber *fiber) { return fiber->record[TL_RIP / 8]; }
-void tl_arch_set_pc(struct tl_fiber *fiber, uint64_t pc) { *slot(fiber, TL_RIP) = pc; }
+void tl_arch_set_pc(struct tl_fiber *fiber, uint64_t pc) {
+    *slot(fiber, TL_RIP) = pc;
+    *slot(fiber, TL_RFLAGS) &= ~(uint64_t)RFLAGS_RF; /* a fault sets it: no debug register stops the old pc again */
+}
 uint64_t tl_arch_sp(const struct tl_fiber *fiber) { return fiber->record[TL_RSP / 8]; }
 
 int tl_arch_breakpoint_pc(const struct tl_fiber *fiber, uint64_t *trap_pc) {

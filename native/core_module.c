@@ -14,13 +14,22 @@ static int is_subclass(PyObject *found, PyTypeObject *base) {
     return 0;
 }
 
+/* A subinterpreter gets the module without its init function where the main interpreter has it already. */
+static int in_main_interpreter(void) {
+    if (PyInterpreterState_Get() == PyInterpreterState_Main()) return 1;
+    PyErr_SetString(PyExc_ImportError, "trapline works in the main interpreter only: signal handlers belong to the "
+                                       "whole process");
+    return 0;
+}
+
 static PyObject *configure(PyObject *module, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"fiber_class",  "event_class", "unwound_error",
                             "word_offsets", "stack_bytes", "max_stack_bytes", NULL};
     PyObject *fiber, *event, *error, *offsets;
     Py_ssize_t stack_bytes, max_stack_bytes;
     (void)module;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOO!nn", names, &fiber, &event, &error, &PyDict_Type, &offsets,
+    if (!in_main_interpreter() ||
+        !PyArg_ParseTupleAndKeywords(args, kwargs, "OOOO!nn", names, &fiber, &event, &error, &PyDict_Type, &offsets,
                                      &stack_bytes, &max_stack_bytes) ||
         !is_subclass(fiber, &py_fiber_type) || !is_subclass(event, &py_event_type))
         return NULL;
@@ -58,11 +67,7 @@ static PyObject *error_class(PyObject *errors, const char *name) {
 }
 
 PyMODINIT_FUNC PyInit__core(void) {
-    if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
-        PyErr_SetString(PyExc_ImportError, "trapline works in the main interpreter only: signal handlers belong to the "
-                                           "whole process");
-        return NULL;
-    }
+    if (!in_main_interpreter()) return NULL;
     PyObject *errors = PyImport_ImportModule("trapline.errors");
     if (!errors) return NULL;
     py_fiber_error = error_class(errors, "FiberError");

@@ -89,20 +89,27 @@ int tl_start(void) {
     return error;
 }
 
-static int guard(uint8_t *start, uint8_t *stop, int on) {
+/* madvise writes an entry of the page table for every page, 2 MiB of them for each GiB: a large reserve gets a mapping of
+ * its own instead. */
+#define MADVISE_MOST_BYTES (64u << 20)
+
+static int guard(size_t reserve_bytes, uint8_t *start, uint8_t *stop, int on) {
     size_t bytes = (size_t)(stop - start);
     if (!bytes) return 0;
-    int failed = guards_by_madvise ? madvise(start, bytes, on ? MADV_GUARD_INSTALL : MADV_GUARD_REMOVE)
+    int failed = guards_by_madvise && reserve_bytes <= MADVISE_MOST_BYTES
+                                   ? madvise(start, bytes, on ? MADV_GUARD_INSTALL : MADV_GUARD_REMOVE)
                                    : mprotect(start, bytes, on ? PROT_NONE : PROT_READ | PROT_WRITE);
     return failed ? -errno : 0;
 }
+
+static size_t reserve_bytes(const struct tl_fiber *f) { return (size_t)(f->stack_high - f->stack_reserved); }
 
 static struct tl_fiber *pool_take(size_t stack_bytes, size_t max_stack_bytes) {
     struct tl_fiber *found = NULL;
     pthread_mutex_lock(&pool_lock);
     for (struct tl_fiber **at = &pool; *at; at = &(*at)->next) {
         struct tl_fiber *f = *at;
-        if (f->initial_stack_bytes != stack_bytes || (size_t)(f->stack_high - f->stack_reserved) != max_stack_bytes)
+        if (f->initial_stack_bytes != stack_bytes || reserve_bytes(f) != max_stack_bytes)
             continue;
         *at = f->next;
         pool_count--;
@@ -127,7 +134,7 @@ struct tl_fiber *tl_fiber_new(size_t stack_bytes, size_t max_stack_bytes, int *e
             return NULL;
         }
         uint8_t *high = m + GUARD_BYTES + max_stack_bytes;
-        *error = guard(m, high - stack_bytes, 1);
+        *error = guard(max_stack_bytes, m, high - stack_bytes, 1);
         if (*error) {
             munmap(m, bytes);
             return NULL;
@@ -153,7 +160,7 @@ struct tl_fiber *tl_fiber_new(size_t stack_bytes, size_t max_stack_bytes, int *e
 
 void tl_fiber_free(struct tl_fiber *f) {
     uint8_t *initial_low = f->stack_high - f->initial_stack_bytes;
-    int keep = f->stack_low == initial_low || guard(f->stack_low, initial_low, 1) == 0;
+    int keep = f->stack_low == initial_low || guard(reserve_bytes(f), f->stack_low, initial_low, 1) == 0;
     f->stack_low = initial_low;
     if (keep) {
         pthread_mutex_lock(&pool_lock);
@@ -252,7 +259,7 @@ void tl_fiber_unwind(struct tl_fiber *f) {
 int tl_fiber_grow(struct tl_fiber *f, size_t more_bytes) {
     more_bytes = round_up(more_bytes, tl_page_bytes);
     if (more_bytes > (size_t)(f->stack_low - f->stack_reserved)) return TL_ERR_STACK;
-    int error = guard(f->stack_low - more_bytes, f->stack_low, 0);
+    int error = guard(reserve_bytes(f), f->stack_low - more_bytes, f->stack_low, 0);
     if (!error) f->stack_low -= more_bytes;
     return error;
 }

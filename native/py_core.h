@@ -32,6 +32,7 @@ typedef struct {
     uint8_t gil;         /* enum gil_mode */
     uint8_t kind;        /* enum event_kind of the last stop */
     uint32_t run_gate;   /* 1 while a thread is in a call that runs it */
+    uint32_t gate_generation; /* tl_fork_generation when that call began */
 } FiberObject;
 
 typedef struct {
@@ -74,6 +75,9 @@ HIDDEN extern PyObject *py_fiber_error, *py_native_error;
 
 /* py_run.c */
 HIDDEN uint8_t py_state(const struct tl_fiber *fiber);
+/* The same with the call that runs it counted: it is RUNNING from its start to its end, and LOST where a fork left
+ * behind the thread that makes the call. */
+HIDDEN uint8_t py_fiber_state(const FiberObject *self);
 HIDDEN void *py_state_error(const FiberObject *self, const char *wanted);
 HIDDEN void *py_core_error(PyObject *name, int error);
 /* Runs `fiber` to its next event; the GIL is held at the start and at the end. Returns 0 with *kind set, or -1 with a

@@ -119,19 +119,38 @@ int py_fiber_made(const FiberObject *self) {
     return 0;
 }
 
+/* The calls of this thread that run a fiber, the innermost first: in the child of a fork they go on, others do not. */
+struct gate {
+    const FiberObject *fiber;
+    struct gate *outer;
+};
+static __thread struct gate *gates __attribute__((tls_model("initial-exec")));
+
+uint8_t py_fiber_state(const FiberObject *self) {
+    if (!self->run_gate) return py_state(self->fiber);
+    if (self->gate_generation == tl_fork_generation) return TL_RUNNING;
+    for (const struct gate *gate = gates; gate; gate = gate->outer)
+        if (gate->fiber == self) return TL_RUNNING;
+    return TL_LOST;
+}
+
 /* Runs to the next event: 0, or -1 with an exception. */
 static int fiber_go(FiberObject *self) {
     if (!py_fiber_made(self)) return -1;
-    uint8_t state = py_state(self->fiber);
-    if (self->run_gate || (state != TL_READY && state != TL_SUSPENDED)) {
+    uint8_t state = py_fiber_state(self);
+    if (state != TL_READY && state != TL_SUSPENDED) {
         py_state_error(self, "only a ready or suspended fiber can be resumed");
         return -1;
     }
     enum event_kind kind = EVENT_INTERRUPT;
+    struct gate gate = {self, gates};
+    gates = &gate;
     self->run_gate = 1;
+    self->gate_generation = tl_fork_generation;
     Py_INCREF(self);
     int failed = py_run_to_stop(self->fiber, self->name, self->gil, &kind);
     self->run_gate = 0;
+    gates = gate.outer;
     self->kind = (uint8_t)kind;
     Py_DECREF(self);
     return failed;
@@ -146,8 +165,8 @@ static PyObject *fiber_resume(FiberObject *self, PyObject *unused) {
 
 static PyObject *fiber_next(FiberObject *self) {
     if (!py_fiber_made(self)) return NULL;
-    uint8_t state = py_state(self->fiber);
-    if (!self->run_gate && (state == TL_FINISHED || state == TL_UNWOUND)) return NULL;
+    uint8_t state = py_fiber_state(self);
+    if (state == TL_FINISHED || state == TL_UNWOUND) return NULL;
     if (fiber_go(self)) return NULL;
     return self->kind == EVENT_FINISHED ? NULL : py_event_new(self);
 }
@@ -155,7 +174,7 @@ static PyObject *fiber_next(FiberObject *self) {
 static PyObject *fiber_result(FiberObject *self, void *unused) {
     (void)unused;
     if (!py_fiber_made(self)) return NULL;
-    if (py_state(self->fiber) != TL_FINISHED) return py_state_error(self, "it has a result once it has finished");
+    if (py_fiber_state(self) != TL_FINISHED) return py_state_error(self, "it has a result once it has finished");
     return py_result(self->fiber, self->result);
 }
 
@@ -180,7 +199,7 @@ PyObject *py_drive(FiberObject *self, PyObject *handler) {
             return NULL;
         }
         Py_DECREF(answer);
-        uint8_t state = py_state(self->fiber);
+        uint8_t state = py_fiber_state(self);
         if (state == TL_FINISHED) return py_result(self->fiber, self->result); /* the handler ran it to its end */
         if (state == TL_UNWOUND) Py_RETURN_NONE;
     }
@@ -195,8 +214,8 @@ static PyObject *fiber_resume_through(FiberObject *self, PyObject *address) {
     if (!py_fiber_made(self)) return NULL;
     unsigned long long pc = PyLong_AsUnsignedLongLong(address);
     if (pc == (unsigned long long)-1 && PyErr_Occurred()) return NULL;
-    uint8_t state = py_state(self->fiber);
-    if (self->run_gate || (state != TL_READY && state != TL_SUSPENDED))
+    uint8_t state = py_fiber_state(self);
+    if (state != TL_READY && state != TL_SUSPENDED)
         return py_state_error(self, "only a ready or suspended fiber can be resumed");
     tl_arch_set_pc(self->fiber, pc);
     return fiber_resume(self, NULL);
@@ -205,8 +224,8 @@ static PyObject *fiber_resume_through(FiberObject *self, PyObject *address) {
 static PyObject *fiber_unwind(FiberObject *self, PyObject *unused) {
     (void)unused;
     if (!py_fiber_made(self)) return NULL;
-    uint8_t state = py_state(self->fiber);
-    if (self->run_gate || (state != TL_READY && state != TL_SUSPENDED))
+    uint8_t state = py_fiber_state(self);
+    if (state != TL_READY && state != TL_SUSPENDED)
         return py_state_error(self, "only a ready or suspended fiber can be unwound");
     tl_fiber_unwind(self->fiber);
     Py_RETURN_NONE;
@@ -215,7 +234,7 @@ static PyObject *fiber_unwind(FiberObject *self, PyObject *unused) {
 static PyObject *fiber_interrupt(FiberObject *self, PyObject *unused) {
     (void)unused;
     if (!py_fiber_made(self)) return NULL;
-    uint8_t state = py_state(self->fiber);
+    uint8_t state = py_fiber_state(self);
     if (state == TL_FINISHED || state == TL_UNWOUND || state == TL_LOST)
         return py_state_error(self, "nothing is left to interrupt");
     tl_fiber_interrupt(self->fiber);
@@ -238,8 +257,8 @@ static PyObject *fiber_grow_stack(FiberObject *self, PyObject *count) {
 /* The state that can be read: a suspended fiber's, a ready one's, and what a trap on path `unwind` left behind. */
 int py_fiber_readable(FiberObject *self) {
     if (!py_fiber_made(self)) return 0;
-    uint8_t state = py_state(self->fiber);
-    if (!self->run_gate && (state == TL_READY || state == TL_SUSPENDED || state == TL_UNWOUND)) return 1;
+    uint8_t state = py_fiber_state(self);
+    if (state == TL_READY || state == TL_SUSPENDED || state == TL_UNWOUND) return 1;
     py_state_error(self, "registers can be read while it is stopped");
     return 0;
 }
@@ -247,8 +266,8 @@ int py_fiber_readable(FiberObject *self) {
 /* The whole record of a ready fiber counts once something was written to it. */
 int py_fiber_writable(FiberObject *self) {
     if (!py_fiber_made(self)) return 0;
-    uint8_t state = py_state(self->fiber);
-    if (!self->run_gate && (state == TL_READY || state == TL_SUSPENDED)) {
+    uint8_t state = py_fiber_state(self);
+    if (state == TL_READY || state == TL_SUSPENDED) {
         self->fiber->started = 1;
         return 1;
     }
@@ -279,6 +298,7 @@ static PyObject *fiber_write_word(FiberObject *self, PyObject *const *args, Py_s
     uint64_t word = PyLong_AsUnsignedLongLongMask(args[1]);
     if (PyErr_Occurred() || !py_fiber_writable(self) || !in_state(offset, 8)) return NULL;
     memcpy((uint8_t *)self->fiber + offset, &word, 8);
+    tl_arch_record_new(self->fiber); /* what no code ever changes, no host changes */
     Py_RETURN_NONE;
 }
 
@@ -293,7 +313,10 @@ static PyObject *fiber_write_state(FiberObject *self, PyObject *args) {
     Py_buffer bytes;
     if (!PyArg_ParseTuple(args, "ny*", &offset, &bytes)) return NULL;
     int ok = py_fiber_writable(self) && in_state(offset, bytes.len);
-    if (ok) memcpy((uint8_t *)self->fiber + offset, bytes.buf, (size_t)bytes.len);
+    if (ok) {
+        memcpy((uint8_t *)self->fiber + offset, bytes.buf, (size_t)bytes.len);
+        tl_arch_record_new(self->fiber);
+    }
     PyBuffer_Release(&bytes);
     if (!ok) return NULL;
     Py_RETURN_NONE;
@@ -321,6 +344,11 @@ static PyObject *fiber_get_stop_pc(FiberObject *self, void *unused) {
     return py_fiber_readable(self) ? PyLong_FromUnsignedLongLong(self->fiber->stop_pc) : NULL;
 }
 
+static PyObject *fiber_get_interrupt_pending(FiberObject *self, void *unused) {
+    (void)unused;
+    return py_fiber_made(self) ? PyBool_FromLong(atomic_load(&self->fiber->pending) & TL_PENDING_INTERRUPT) : NULL;
+}
+
 static PyObject *fiber_get_sp(FiberObject *self, void *unused) {
     (void)unused;
     return py_fiber_readable(self) ? PyLong_FromUnsignedLongLong(tl_arch_sp(self->fiber)) : NULL;
@@ -329,7 +357,7 @@ static PyObject *fiber_get_sp(FiberObject *self, void *unused) {
 static PyObject *fiber_get_state(FiberObject *self, void *unused) {
     (void)unused;
     if (!py_fiber_made(self)) return NULL;
-    return PyLong_FromLong(self->run_gate && self->fiber->state != TL_FINISHED ? (long)TL_RUNNING : py_state(self->fiber));
+    return PyLong_FromLong(py_fiber_state(self));
 }
 
 static PyObject *fiber_get_stops(FiberObject *self, void *unused) {
@@ -372,6 +400,7 @@ static PyGetSetDef fiber_getset[] = {
     {"result", (getter)fiber_result, NULL, "What the code returned.", NULL},
     {"pc", (getter)fiber_get_pc, (setter)fiber_set_pc, "The program counter.", NULL},
     {"stop_pc", (getter)fiber_get_stop_pc, NULL, "The program counter as the last stop left it.", NULL},
+    {"interrupt_pending", (getter)fiber_get_interrupt_pending, NULL, "Whether the next run stops at once.", NULL},
     {"sp", (getter)fiber_get_sp, NULL, "The stack pointer.", NULL},
     {"state_code", (getter)fiber_get_state, NULL, "The state, a number.", NULL},
     {"stops", (getter)fiber_get_stops, NULL, "How often it has stopped.", NULL},

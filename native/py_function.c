@@ -50,7 +50,7 @@ static PyObject *call_stopped(FunctionObject *self, struct tl_fiber *f, enum eve
         if (answer && answer != Py_None) {
             PyErr_Format(py_fiber_error, "%U: the handler returned %R; expected None, which resumes", self->name, answer);
         } else if (answer) {
-            uint8_t state = py_state(f);
+            uint8_t state = py_fiber_state(fiber);
             if (state == TL_FINISHED) {
                 result = py_result(f, self->result);
             } else if (state == TL_UNWOUND) {
@@ -61,7 +61,8 @@ static PyObject *call_stopped(FunctionObject *self, struct tl_fiber *f, enum eve
         }
         Py_XDECREF(answer);
     }
-    if (py_state(f) == TL_SUSPENDED || py_state(f) == TL_READY) tl_fiber_unwind(f);
+    /* Not one that the handler gave to another thread, which may be in a call that runs it. */
+    if (py_fiber_state(fiber) == TL_SUSPENDED || py_fiber_state(fiber) == TL_READY) tl_fiber_unwind(f);
     Py_DECREF(fiber);
     return result;
 }
@@ -102,6 +103,10 @@ static int function_init(FunctionObject *self, PyObject *args, PyObject *kwargs)
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "KOCUOiiO", names, &entry, &parameters, &result, &name, &owner, &path,
                                      &gil, &handler))
         return -1;
+    if (self->owner) {
+        PyErr_SetString(py_fiber_error, "a function is initialised once"); /* another thread may be in its code */
+        return -1;
+    }
     if (py_check_codes(parameters, result)) return -1;
     if (path == TL_PATH_DIRECT && !tl_arch_direct_allowed()) {
         PyErr_Format(py_native_error, "%U: path `direct` is not available on this machine; use `inject`", name);

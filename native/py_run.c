@@ -15,7 +15,7 @@ uint8_t py_state(const struct tl_fiber *f) {
 void *py_state_error(const FiberObject *self, const char *wanted) {
     /* %p: before 3.12 PyErr_Format knows no %llx */
     PyErr_Format(py_fiber_error, "fiber %U at pc %p: it is %s; %s", self->name,
-                 (void *)(uintptr_t)tl_arch_pc(self->fiber), state_words[py_state(self->fiber)], wanted);
+                 (void *)(uintptr_t)tl_arch_pc(self->fiber), state_words[py_fiber_state(self)], wanted);
     return NULL;
 }
 

@@ -40,14 +40,27 @@ static const int fault_signals[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP};
 #define RING 16
 static struct sigaction previous_ring[65][RING];
 static _Atomic(struct sigaction *) previous[65];
-static unsigned previous_count[65];
+static _Atomic unsigned previous_count[65];
+static uint8_t taken_off[65]; /* by tl_signals_remove; the install lock */
 
 static _Alignas(64) char kick_token[64];
 
+static struct sigaction *entry_of(int sig, unsigned number) { return &previous_ring[sig][(number - 1) % RING]; }
+
 static void set_previous(int sig, const struct sigaction *action) {
-    struct sigaction *entry = &previous_ring[sig][previous_count[sig]++ % RING];
+    struct sigaction *entry = entry_of(sig, previous_count[sig] + 1);
     *entry = *action;
+    previous_count[sig]++;
     atomic_store(&previous[sig], entry);
+}
+
+/* The number (from 1) of what was installed before entry `number` and is another handler; 0 when nothing is known. */
+static unsigned older(int sig, unsigned number) {
+    const struct sigaction *newer = entry_of(sig, number);
+    unsigned count = previous_count[sig], least = count > RING ? count - RING + 1 : 1;
+    while (number-- > least)
+        if (entry_of(sig, number)->sa_sigaction != newer->sa_sigaction) return number;
+    return 0;
 }
 
 /* ---- handing on ---- */
@@ -76,13 +89,22 @@ static void call_previous(const struct sigaction *action, int sig, siginfo_t *in
     pthread_sigmask(SIG_SETMASK, &old, NULL);
 }
 
-/* Does what would have happened without us. The frame address tells a handler that raises its signal again (or
- * crashes) while we are calling it from one that left by a jump and never came back. */
+/* Does what would have happened without us. A handler that we are calling may call us, raise its signal again or crash:
+ * then it is the turn of the one that was there before it. The frame address tells that from a handler that left by
+ * a jump and never came back. */
 static void hand_on(int sig, siginfo_t *info, void *context) {
-    static __thread char *calling[65] __attribute__((tls_model("initial-exec")));
+    static __thread struct {
+        char *frame;
+        unsigned number;
+    } calling[65] __attribute__((tls_model("initial-exec")));
     char *frame = __builtin_frame_address(0);
     struct sigaction *action = atomic_load(&previous[sig]);
-    if (!action || handler_is(action, SIG_DFL) || (calling[sig] && frame < calling[sig])) {
+    unsigned number = previous_count[sig];
+    if (action && !handler_is(action, SIG_DFL) && calling[sig].frame && frame < calling[sig].frame) {
+        number = older(sig, calling[sig].number);
+        action = number ? entry_of(sig, number) : NULL;
+    }
+    if (!action || handler_is(action, SIG_DFL)) {
         default_action(sig, info);
     } else if (handler_is(action, SIG_IGN)) {
         if (info->si_code > 0) default_action(sig, info); /* a fault cannot be ignored */
@@ -91,10 +113,13 @@ static void hand_on(int sig, siginfo_t *info, void *context) {
             struct sigaction reset = {.sa_handler = SIG_DFL};
             set_previous(sig, &reset);
         }
-        char *outer = calling[sig];
-        calling[sig] = frame;
+        char *outer = calling[sig].frame;
+        unsigned outer_number = calling[sig].number;
+        calling[sig].frame = frame;
+        calling[sig].number = number;
         call_previous(action, sig, info, context);
-        calling[sig] = outer;
+        calling[sig].frame = outer;
+        calling[sig].number = outer_number;
     }
 }
 
@@ -127,6 +152,7 @@ static int in_loading_stub(uint64_t pc, const struct tl_fault *fault) {
 }
 
 static void on_fault(int sig, siginfo_t *info, void *raw) {
+    tl_context_handler_starts();
     int error = errno;
     ucontext_t *context = raw;
     struct tl_fiber *fiber = tl_self.cur;
@@ -177,6 +203,7 @@ static void take_interrupt(struct tl_fiber *fiber, ucontext_t *context) {
 }
 
 static void on_kick(int sig, siginfo_t *info, void *raw) {
+    tl_context_handler_starts();
     int error = errno;
     uintptr_t value = (uintptr_t)info->si_value.sival_ptr;
     if (info->si_code != SI_QUEUE || (value & ~(uintptr_t)63) != (uintptr_t)kick_token) {
@@ -214,6 +241,7 @@ static const void *python_object; /* load address of the object that holds CPyth
 /* In front of CPython's handler, which only takes a note: let it, then bring the main thread out of native code so
  * that the host can run the Python handler. */
 static void on_python_signal(int sig, siginfo_t *info, void *raw) {
+    tl_context_handler_starts();
     int error = errno;
     if (hooked[sig].sa_flags & SA_SIGINFO) {
         hooked[sig].sa_sigaction(sig, info, raw);
@@ -275,7 +303,18 @@ static int is_ours(const struct sigaction *action, void (*entry)(int, siginfo_t 
 static int install(int sig, void (*entry)(int, siginfo_t *, void *), int flags) {
     struct sigaction now, ours;
     if (sigaction(sig, NULL, &now)) return -errno;
-    if (is_ours(&now, entry)) return 0;
+    int was_off = taken_off[sig];
+    taken_off[sig] = 0;
+    if (is_ours(&now, entry)) {
+        /* Taken off, and put back by somebody for whom we were the one before: he is gone, and who was before him is
+         * before us. */
+        unsigned number = was_off && previous_count[sig] ? older(sig, previous_count[sig]) : 0;
+        if (number) {
+            now = *entry_of(sig, number);
+            set_previous(sig, &now);
+        }
+        return 0;
+    }
     memset(&ours, 0, sizeof ours);
     ours.sa_sigaction = entry;
     ours.sa_flags = SA_SIGINFO | SA_ONSTACK | flags;
@@ -303,6 +342,7 @@ int tl_signals_remove(void) {
         struct sigaction now, *before = atomic_load(&previous[fault_signals[i]]);
         if (sigaction(fault_signals[i], NULL, &now) || !is_ours(&now, entry_of_fault) || !before) continue;
         if (sigaction(fault_signals[i], before, NULL)) error = -errno;
+        taken_off[fault_signals[i]] = 1;
     }
     pthread_mutex_unlock(&install_lock);
     return error;

@@ -194,6 +194,8 @@ int tl_thread_prepare(struct tl_thread *self) {
     return 0;
 }
 
+void tl_threads_recheck(void) { atomic_fetch_add(&tl_epoch, 1); }
+
 /* ---- every thread at once ---- */
 
 void tl_threads_kick_all(void) {
@@ -238,6 +240,7 @@ int tl_park(int64_t timeout_us) {
 }
 
 void tl_unpark(void) {
+    if (atomic_load(&parker) != (int32_t)syscall(SYS_gettid)) return;
     if (atomic_load(&parked) == 1) atomic_store(&parker, 0);
     atomic_fetch_sub(&parked, 1);
     futex(&parked, FUTEX_WAKE, INT_MAX, NULL);

@@ -10,8 +10,8 @@ import importlib.machinery
 import importlib.util
 import os
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from trapline import arch
 from trapline._native import ffi, lib
@@ -47,13 +47,16 @@ __all__ = [
     "SlotPlace",
     "configure",
     "direct_allowed",
-    "handlers_aside",
     "install_handlers",
     "read_memory",
+    "run_with_handlers_aside",
     "set_switch_interval",
     "trim_pool",
     "write_memory",
 ]
+
+
+Result = TypeVar("Result")
 
 
 def _components() -> tuple[tuple[int, int, int], ...]:
@@ -188,19 +191,33 @@ class Code:
             raise _fail(error, f"breakpoint at offset {offset:#x}")
 
 
+_READ_BYTES = 1 << 20
+
+
 def read_memory(address: int, size_bytes: int) -> bytes:
     """Up to `size_bytes` bytes of this process from an absolute address: fewer where readable memory ends."""
-    if not 0 <= address < 1 << 64 or size_bytes < 0:
-        raise FiberError(f"found {size_bytes} bytes at {address:#x}, expected a 64-bit address and a size")
-    out = ffi.new("uint8_t[]", size_bytes)
-    count = lib.tl_memory_read(address, out, size_bytes)
-    if count < 0 and count != -14:  # EFAULT: nothing there
-        raise NativeError(f"reading memory at {address:#x}: the system refused: {os.strerror(-count)}")
-    return bytes(ffi.buffer(out, max(count, 0)))
+    if not isinstance(address, int) or not isinstance(size_bytes, int) or not 0 <= address < 1 << 64 or size_bytes < 0:
+        raise FiberError(f"found {size_bytes!r} bytes at {address!r}, expected a 64-bit address and a size")
+    found = []
+    stop = min(address + size_bytes, 1 << 64)
+    while address < stop:  # in pieces: a size may be far more than there is to read
+        piece_bytes = min(stop - address, _READ_BYTES)
+        out = ffi.new("uint8_t[]", piece_bytes)
+        count = lib.tl_memory_read(address, out, piece_bytes)
+        if count < 0 and count != -14:  # EFAULT: nothing there
+            raise NativeError(f"reading memory at {address:#x}: the system refused: {os.strerror(-count)}")
+        found.append(bytes(ffi.buffer(out, max(count, 0))))
+        if count < piece_bytes:
+            break
+        address += piece_bytes
+    return b"".join(found)
 
 
 def write_memory(address: int, data: bytes) -> None:
     """Writes bytes of this process at an absolute address. Raises FiberError where they cannot all be written."""
+    if not isinstance(address, int) or not isinstance(data, bytes | bytearray | memoryview):
+        raise FiberError(f"found {type(data).__name__} for {address!r}, expected bytes for a 64-bit address")
+    data = bytes(data)
     count = lib.tl_memory_write(address, data, len(data)) if 0 <= address < 1 << 64 else -14
     if count < 0 and count != -14:
         raise NativeError(f"writing memory at {address:#x}: the system refused: {os.strerror(-count)}")
@@ -211,27 +228,31 @@ def write_memory(address: int, data: bytes) -> None:
 def install_handlers() -> None:
     """Puts trapline's fault handlers back on top if another library has installed its own since; idempotent.
 
-    The core does so by itself about every switch interval. Call it after loading a library that installs fault
-    handlers when native code runs right afterwards. Raises NativeError.
+    Each thread also checks its alternate stack and signal mask before it next runs native code. The core does all that
+    by itself about every switch interval. Call it after loading a library that installs fault handlers when native code
+    runs right afterwards. Raises NativeError.
     """
+    lib.tl_threads_recheck()
     error = lib.tl_signals_install()
     if error:
         raise _fail(error, "installing fault handlers")
 
 
-class handlers_aside:
-    """A context in which no thread runs native code and our fault handlers are off, for those who change theirs."""
+def run_with_handlers_aside(function: Callable[[], Result], timeout_us: int) -> Result:
+    """Calls a function that changes fault handlers while no thread runs native code and ours are off.
 
-    def __init__(self, timeout_us: int) -> None:
-        self._timeout_us = timeout_us
-
-    def __enter__(self) -> None:
-        lib.tl_park(self._timeout_us)
+    Not a context manager: an exception from a signal handler (Ctrl-C) may come behind any call, and one at the end of
+    `__enter__` would leave every thread parked. tl_unpark does nothing when tl_park was not reached.
+    """
+    try:
+        lib.tl_park(timeout_us)
         lib.tl_signals_remove()
-
-    def __exit__(self, *exception: object) -> None:
-        lib.tl_signals_install()
-        lib.tl_unpark()
+        return function()
+    finally:
+        try:
+            lib.tl_signals_install()
+        finally:
+            lib.tl_unpark()
 
 
 def set_switch_interval(seconds: float) -> None:

@@ -94,7 +94,12 @@ tl_stub_exit:
     movl    $TL_STOP_FINISHED, TL_STOP(%rdi)
     mov     TL_HOST_SP(%rdi), %rsp
     CFI_IN_HOST_FRAME
-    cld
+    pushfq
+    .cfi_adjust_cfa_offset 8
+    testl   $FLAGS_NOT_OF_HOST, (%rsp)
+    lea     8(%rsp), %rsp
+    .cfi_adjust_cfa_offset -8
+    HOST_FLAGS_UNLESS_ZERO
     HOST_FRAME_LEAVE
 STUB_END tl_stub_exit
 

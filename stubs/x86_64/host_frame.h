@@ -71,6 +71,19 @@
     jmp     *%rcx
 .endm
 
+/* Flags that native code may leave set and no C function may find set: DF, NT (iretq faults), AC. */
+#define FLAGS_NOT_OF_HOST 0x44400
+
+/* In: rsp = host stack pointer, ZF clear when a flag is to be put right. */
+.macro HOST_FLAGS_UNLESS_ZERO
+    jz      3f
+    pushq   $0x202                      /* IF and the bit that is always set */
+    .cfi_adjust_cfa_offset 8
+    popfq
+    .cfi_adjust_cfa_offset -8
+3:
+.endm
+
 /* CFI of a stub that starts with the host frame already pushed and rsp at its bottom. */
 .macro CFI_IN_HOST_FRAME
     .cfi_def_cfa %rsp, TL_HOST_FRAME_BYTES + 8

@@ -58,7 +58,8 @@ tl_stub_check:
     movl    $TL_STOP_CHECK, TL_STOP(%rdi)
     mov     TL_HOST_SP(%rdi), %rsp
     CFI_IN_HOST_FRAME
-    cld
+    testl   $FLAGS_NOT_OF_HOST, TL_RFLAGS(%rdi)
+    HOST_FLAGS_UNLESS_ZERO
     HOST_FRAME_LEAVE
 STUB_END tl_stub_check
 

@@ -86,9 +86,9 @@ def assemble(
 ) -> Assembly:
     """Assemble `text` for the address `base`.
 
-    Intel syntax on x86-64, the architecture's own on aarch64; one statement a line. Comments: ``//`` on both,
-    ``#`` at the start of a line on both and anywhere on x86-64, ``;`` on x86-64. Labels: ``name:``, several on
-    a line, before a statement or alone. Data: .byte .short .long .quad .ascii .asciz .zero .skip .balign
+    Intel syntax on x86-64, the architecture's own on aarch64; one statement a line, or several with ``;`` between.
+    Comments: ``//`` on both, ``#`` at the start of a line on both and anywhere on x86-64. Labels: ``name:``, several
+    on a line, before a statement or alone. Data: .byte .short .long .quad .ascii .asciz .zero .skip .balign
     .p2align (.word is 2 bytes on x86-64 and 4 on aarch64). `symbols` gives names to numbers, usable wherever a
     number or a branch target is. A number as a branch target is an absolute address, as in a disassembly;
     ``.`` is the start of the statement. ``[rip + label]`` is the label's address, ``[rip + 8]`` a distance.

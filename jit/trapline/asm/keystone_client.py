@@ -29,6 +29,7 @@ REQUEST_TIMEOUT_S: Final = 20.0
 START_TIMEOUT_S: Final = 60.0
 LINES_PER_REQUEST: Final = 4000
 _MAX_FRAME_BYTES: Final = 1 << 28
+_CHUNK_BYTES: Final = 1 << 16
 INSTALL_HINT: Final = (
     "trapline.assemble needs keystone: pip install keystone-engine"
     " (no wheel exists for Linux on aarch64 or for musl: build it from its source there)"
@@ -100,13 +101,15 @@ class Worker:
         assert self._process.stdin is not None
         descriptor = self._process.stdin.fileno()
         os.set_blocking(descriptor, False)
-        view = memoryview(data)
+        sent = 0
         poller = select.poll()
         poller.register(descriptor, select.POLLOUT)
-        while view:
+        while sent < len(data):
             self._wait(poller, deadline)
-            with contextlib.suppress(BlockingIOError):
-                view = view[os.write(descriptor, view) :]
+            try:
+                sent += os.write(descriptor, data[sent : sent + _CHUNK_BYTES])
+            except BlockingIOError:
+                continue
 
     def _read(self, count: int, deadline: float) -> bytes:
         assert self._process.stdout is not None
@@ -116,7 +119,7 @@ class Worker:
         parts: list[bytes] = []
         while count:
             self._wait(poller, deadline)
-            part = os.read(descriptor, min(count, 1 << 20))
+            part = os.read(descriptor, min(count, _CHUNK_BYTES))
             if not part:
                 raise _WorkerDied("ended")
             parts.append(part)

@@ -198,7 +198,7 @@ def word_field(kind: FixupKind, value: int, here: int, where: SourceLine) -> int
     if kind is FixupKind.LOW_12:
         return (value & 0xFFF) << 10
     if kind is FixupKind.PAGE:
-        distance, unit, bits, name = (value >> 12) - (here >> 12), 1, 21, "pages"
+        distance, unit, bits, name = _distance(value & ~0xFFF, here & ~0xFFF) >> 12, 1, 21, "pages"
     elif kind is FixupKind.BYTE_21:
         distance, unit, bits, name = _distance(value, here), 1, 21, "bytes"
     else:

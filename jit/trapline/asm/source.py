@@ -83,45 +83,74 @@ def _strip_comment(text: str, markers: tuple[str, ...], hash_starts: bool) -> st
     return text
 
 
+def _split_statements(text: str) -> list[str]:
+    """`text` cut at each ``;`` outside quotes."""
+    if '"' not in text and "'" not in text:
+        return text.split(";")
+    out: list[str] = []
+    start = at = 0
+    quote = ""
+    while at < len(text):
+        char = text[at]
+        if quote:
+            if char == "\\":
+                at += 1
+            elif char == quote:
+                quote = ""
+        elif char in "\"'":
+            quote = char
+        elif char == ";":
+            out.append(text[start:at])
+            start = at + 1
+        at += 1
+    out.append(text[start:])
+    return out
+
+
+def _read_statement(number: int, raw: str, body: str) -> SourceLine:
+    """One statement: labels, then a directive or an instruction, or labels alone."""
+    shown = raw if len(raw) < 400 else raw[:400]
+    labels: list[str] = []
+    at = 0
+    while ":" in body:
+        match = _LABEL.match(body, at)
+        if match is None:
+            break
+        if match[1][0].isdigit():
+            raise AssemblyError(f"found the numeric label {match[1]!r}, expected a name", line=number, text=shown)
+        labels.append(match[1])
+        at = match.end()
+    rest = body[at:].strip()
+    if not rest:
+        return SourceLine(number, raw, tuple(labels), "", "")
+    head = _HEAD.match(rest)
+    if head is None:
+        raise AssemblyError(
+            f"found {rest[:20]!r}, expected a label, a directive or an instruction", line=number, text=shown
+        )
+    return SourceLine(number, raw, tuple(labels), head[1].lower(), rest[head.end() :])
+
+
 def read_lines(text: str, arch: str) -> list[SourceLine]:
     """Split source into statements. Raises AssemblyError for characters and labels that cannot be."""
-    markers = (";", "#", "//") if arch == "x86_64" else ("//",)
+    markers = ("#", "//") if arch == "x86_64" else ("//",)
     out: list[SourceLine] = []
     for number, raw in enumerate(text.split("\n"), 1):
         body = raw
-        if not raw.isascii() or "#" in raw or ";" in raw or "//" in raw:
+        if not raw.isascii() or "#" in raw or "//" in raw:
             body = _strip_comment(raw, markers, arch != "x86_64")
-        body = body.strip(" \t\r")
-        if not body:
-            continue
-        shown = raw if len(raw) < 400 else raw[:400]
-        if not body.isascii() or not body.replace("\t", " ").isprintable():
-            bad = next(char for char in body if not (char.isascii() and (char.isprintable() or char == "\t")))
-            raise AssemblyError(
-                f"found the character {bad!a}, expected printable ASCII outside comments", line=number, text=shown
-            )
-        labels: list[str] = []
-        at = 0
-        while ":" in body:
-            match = _LABEL.match(body, at)
-            if match is None:
-                break
-            if match[1][0].isdigit():
-                raise AssemblyError(f"found the numeric label {match[1]!r}, expected a name", line=number, text=shown)
-            labels.append(match[1])
-            at = match.end()
-        rest = body[at:].strip()
-        if not rest:
-            out.append(SourceLine(number, raw, tuple(labels), "", ""))
-            continue
-        head = _HEAD.match(rest)
-        if head is None:
-            raise AssemblyError(
-                f"found {rest[:20]!r}, expected a label, a directive or an instruction", line=number, text=shown
-            )
-        if arch != "x86_64" and ";" in rest and '"' not in rest and "'" not in rest:
-            raise AssemblyError("found ';', expected one statement a line (comments: //)", line=number, text=shown)
-        out.append(SourceLine(number, raw, tuple(labels), head[1].lower(), rest[head.end() :]))
+        for part in _split_statements(body) if ";" in body else (body,):
+            statement = part.strip(" \t\r")
+            if not statement:
+                continue
+            if not statement.isascii() or not statement.replace("\t", " ").isprintable():
+                bad = next(char for char in statement if not (char.isascii() and (char.isprintable() or char == "\t")))
+                raise AssemblyError(
+                    f"found the character {bad!a}, expected printable ASCII outside comments",
+                    line=number,
+                    text=raw if len(raw) < 400 else raw[:400],
+                )
+            out.append(_read_statement(number, raw, statement))
     return out
 
 
@@ -316,7 +345,7 @@ def split_operands(text: str, where: SourceLine) -> list[str]:
     if not text.strip():
         return []
     out: list[str] = []
-    depth = 0
+    open_brackets: list[str] = []
     start = 0
     quote = ""
     escaped = False
@@ -331,15 +360,14 @@ def split_operands(text: str, where: SourceLine) -> list[str]:
         elif char in "\"'":
             quote = char
         elif char in "[({":
-            depth += 1
+            open_brackets.append(char)
         elif char in "])}":
-            depth -= 1
-            if depth < 0:
+            if not open_brackets or open_brackets.pop() != {"]": "[", ")": "(", "}": "{"}[char]:
                 raise where.error(f"found {char!r} without its opening bracket")
-        elif char == "," and depth == 0:
+        elif char == "," and not open_brackets:
             out.append(text[start:at].strip())
             start = at + 1
-    if depth or quote:
+    if open_brackets or quote:
         raise where.error(f"found no closing {'quote' if quote else 'bracket'}")
     out.append(text[start:].strip())
     if not all(out):

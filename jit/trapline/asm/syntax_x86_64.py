@@ -368,12 +368,19 @@ def _written(operand: Operand) -> str:
     return f"{size}{segment}[{'+'.join(terms).replace('+-', '-')}]{tail}"
 
 
-def _general_number(name: str) -> int:
-    """The number of a 32-bit or 64-bit general register."""
-    if name[1:].rstrip("d").isdigit():
-        return int(name[1:].rstrip("d"))
-    core = name[1:]
-    return _GENERAL.index(core[0] if core[1:] == "x" else core)
+def _general_numbers() -> dict[str, tuple[int, int]]:
+    out: dict[str, tuple[int, int]] = {}
+    for number, core in enumerate(_GENERAL):
+        full = core + "x" if number < 4 else core
+        out["r" + full] = (number, 8)
+        out["e" + full] = (number, 4)
+        out[f"r{number + 8}"] = (number + 8, 8)
+        out[f"r{number + 8}d"] = (number + 8, 4)
+    return out
+
+
+# Number and size in bytes of the 32-bit and 64-bit general registers.
+_NUMBERS: Final = _general_numbers()
 
 
 def parse(where: SourceLine, symbols: Mapping[str, int]) -> Parsed:
@@ -483,28 +490,28 @@ def _own_encoding(where: SourceLine, mnemonic: str, operands: list[Operand]) -> 
     if mnemonic in ("mov", "movabs") and len(operands) == 2 and isinstance(first, Register):
         second = operands[1]
         if isinstance(second, Immediate) and second.value.labels:
-            if REGISTERS.get(first.name) != 8 or first.name[0] != "r":
+            number, size_bytes = _NUMBERS.get(first.name, (0, 0))
+            if size_bytes != 8:
                 raise where.error("found a label as immediate, expected a 64-bit register to load it into")
-            number = _general_number(first.name)
             code = bytes([0x48 | number >> 3, 0xB8 | number & 7]) + bytes(8)
             return Parsed(code=code, fixups=(Fixup(2, 8, FixupKind.ABSOLUTE, second.value),), mnemonic=mnemonic)
     if mnemonic == "movabs" and len(operands) == 2 and not isinstance(operands[1], Immediate):
         return _moffs(where, operands)
     if mnemonic in _ONE_REGISTER:
         mandatory, wide, opcode, digit = _ONE_REGISTER[mnemonic]
-        if not isinstance(first, Register) or len(operands) != 1 or first.name[0] not in "re":
-            raise where.error(f"found {len(operands)} operands, expected one general register")
-        if REGISTERS[first.name] != (8 if wide or mnemonic in ("rdpid", "umonitor") else 4):
-            raise where.error(f"found {first.name!r}, expected a register of the other width")
-        number = _general_number(first.name)
+        expected = 8 if wide or mnemonic in ("rdpid", "umonitor") else 4
+        number, size_bytes = _NUMBERS.get(first.name, (0, 0)) if isinstance(first, Register) else (0, 0)
+        if size_bytes != expected or len(operands) != 1:
+            raise where.error(f"found other operands, expected one general register of {8 * expected} bits")
         rex = (0x48 if wide else 0x40) | number >> 3
         middle = bytes([rex]) if rex != 0x40 else b""
         code = bytes([mandatory]) + middle + opcode + bytes([0xC0 | digit << 3 | number & 7])
         return Parsed(code=code, mnemonic=mnemonic)
     if mnemonic in ("ud0", "ud1"):
-        if len(operands) != 2 or not all(isinstance(o, Register) and REGISTERS.get(o.name) == 4 for o in operands):
+        pairs = [_NUMBERS.get(o.name, (0, 0)) if isinstance(o, Register) else (0, 0) for o in operands]
+        if [size_bytes for _number, size_bytes in pairs] != [4, 4]:
             raise where.error(f"found other operands, expected {mnemonic} r32, r32")
-        numbers = [_general_number(o.name) for o in operands if isinstance(o, Register)]
+        numbers = [pair[0] for pair in pairs]
         rex = 0x40 | numbers[0] >> 3 << 2 | numbers[1] >> 3
         middle = bytes([rex]) if rex != 0x40 else b""
         opcode = b"\x0f\xff" if mnemonic == "ud0" else b"\x0f\xb9"

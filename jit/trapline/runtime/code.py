@@ -7,16 +7,22 @@ import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from trapline import native, tuning
 from trapline.asm.assembly import Assembly
 from trapline.asm.disassemble import Decoded, Instruction, decode_one, disassemble
 from trapline.asm.relocate import Relocated, relocate
-from trapline.errors import AssemblyError, CodeError, FiberError
+from trapline.errors import AssemblyError, CodeError, FiberError, TraplineError
 from trapline.native import HOST, Code, SlotPlace
 from trapline.runtime.signature import Signature
 
 __all__ = ["Breakpoint", "CodeCopy", "CodeImage", "Mapped", "find_code", "slot_places"]
+
+MOST_BYTES: Final = 1 << 46
+"""More than any address space has for code; keeps sums in C from running over."""
+
+_MOST_INSTRUCTION_BYTES: Final = 16
 
 _REGISTER_NUMBER = {f"x{number}": number for number in range(31)}
 
@@ -69,6 +75,8 @@ class Mapped:
 
     def offset_of(self, place: str | int) -> int:
         """The offset of a label, an offset or an absolute address. Raises CodeError when it is not in this code."""
+        if not isinstance(place, str | int):
+            raise CodeError(f"{self.name}: found the place {place!r}, expected a label, an offset or an address")
         if isinstance(place, str):
             if place not in self.labels:
                 known = ", ".join(sorted(self.labels)[:8]) or "none"
@@ -130,7 +138,9 @@ class Mapped:
 
     def read(self, place: str | int, size_bytes: int) -> bytes:
         """Bytes as they stand in this mapping, patches included. Raises CodeError."""
-        return self._code.read(self.offset_of(place), size_bytes)
+        offset = self.offset_of(place)
+        left = self.size_bytes - offset
+        return self._code.read(offset, whole_number(self.name, "bytes to read", size_bytes, 0, left))
 
     def decode(self, place: str | int) -> Decoded:
         """The instruction at a place as it was published, under any patch. Raises CodeError, AssemblyError."""
@@ -140,7 +150,7 @@ class Mapped:
     def disassemble(self, start: str | int = 0, count: int | None = None) -> list[Instruction]:
         """`count` instructions (all when None) as they were published, from a place on. Raises CodeError."""
         offset = self.offset_of(start) if self.size_bytes else 0
-        size_bytes = None if count is None else 16 * count
+        size_bytes = None if count is None else 16 * whole_number(self.name, "instructions", count, 0, MOST_BYTES)
         found = disassemble(self._image._bytes(offset, size_bytes), self.base + offset, arch=HOST.name)
         return found if count is None else found[:count]
 
@@ -154,9 +164,23 @@ class Mapped:
         return ahead[-before:] * bool(before) + self.disassemble(offset, after)
 
 
+def whole_number(name: str, what: str, found: int, least: int, most: int) -> int:
+    """`found`, when it is an integer of [least, most]. Raises CodeError."""
+    if not isinstance(found, int) or not least <= found <= most:
+        raise CodeError(f"{name}: found {found!r} {what}, expected an integer of {least} .. {most}")
+    return found
+
+
+def machine_code(name: str, found: object) -> bytes:
+    """`found` as bytes, when it is a buffer. Raises CodeError."""
+    if not isinstance(found, bytes | bytearray | memoryview):
+        raise CodeError(f"{name}: found code of type {type(found).__name__}, expected an Assembly or bytes")
+    return bytes(found)
+
+
 def choose(table: Mapping[str, int], found: str, what: str) -> int:
     """The number of a named choice. Raises FiberError."""
-    if found not in table:
+    if not isinstance(found, str) or found not in table:
         raise FiberError(f"{what}: found {found!r}, expected one of {', '.join(table)}")
     return table[found]
 
@@ -180,11 +204,15 @@ class CodeImage(Mapped):
     def __init__(
         self, code: Assembly | bytes | None = None, *, name: str = "code", capacity_bytes: int | None = None
     ) -> None:
+        if code is not None and not isinstance(code, Assembly):
+            code = machine_code(name, code)
         size_bytes = 0 if code is None else len(code.code if isinstance(code, Assembly) else code)
         if capacity_bytes is None:
             capacity_bytes = size_bytes + tuning.IMAGE_CAPACITY_BYTES
-        if capacity_bytes <= 0 or size_bytes > capacity_bytes:
+        whole_number(name, "bytes of capacity", capacity_bytes, 1, MOST_BYTES)
+        if size_bytes > capacity_bytes:
             raise CodeError(f"{name}: found {size_bytes} bytes of code for a capacity of {capacity_bytes}")
+        self._append_lock = threading.Lock()
         self._labels: dict[str, int] = {}
         self._label_offsets: list[tuple[int, str]] = []
         self._boundaries: list[int] = []
@@ -208,15 +236,26 @@ class CodeImage(Mapped):
         Labels of an `Assembly` join the image's. Raises CodeError when it does not fit, when a label is there
         already, or when it was assembled for another machine or another base address.
         """
-        data = code.code if isinstance(code, Assembly) else bytes(code)
+        data = code.code if isinstance(code, Assembly) else machine_code(self.name, code)
         if not data:
             raise CodeError(f"{self.name}: found no code to append, expected at least one byte")
+        whole_number(self.name, "bytes of alignment", align_bytes, 1, MOST_BYTES)
+        if align_bytes & (align_bytes - 1):
+            raise CodeError(f"{self.name}: found an alignment of {align_bytes} bytes, expected a power of two")
+        if isinstance(code, Assembly) and code.arch != HOST.name:
+            raise CodeError(f"{self.name}: found code for {code.arch}, expected code for {HOST.name}")
+        with self._append_lock:
+            return self._append(code, data, align_bytes)
+
+    def _append(self, code: Assembly | bytes, data: bytes, align_bytes: int) -> int:
+        """Requires the lock: offsets join `_boundaries` in order, and no label twice."""
         if isinstance(code, Assembly):
-            if code.arch != HOST.name:
-                raise CodeError(f"{self.name}: found code for {code.arch}, expected code for {HOST.name}")
             doubled = sorted(code.labels.keys() & self._labels.keys())
             if doubled:
                 raise CodeError(f"{self.name}: label {doubled[0]!r} is there already")
+            at = self.base + (self.size_bytes + align_bytes - 1) // align_bytes * align_bytes
+            if code.base not in (0, at):
+                raise CodeError(f"{self.name}: found code assembled for {code.base:#x}, expected 0 or {at:#x}")
         offset = self._code.publish(data, align_bytes)
         if isinstance(code, Assembly):
             for label, at in code.labels.items():
@@ -236,8 +275,9 @@ class CodeImage(Mapped):
     def copy(self, *, name: str | None = None, breakpoints: int = tuning.BREAKPOINT_SLOTS) -> CodeCopy:
         """A private copy at another base address, for breakpoints and patches.
 
-        `breakpoints` is how many different instructions can get one. Raises NativeError.
+        `breakpoints` is how many different instructions can get one. Raises NativeError, CodeError for a bad number.
         """
+        whole_number(self.name, "breakpoints", breakpoints, 0, MOST_BYTES // tuning.SLOT_BYTES)
         return CodeCopy(self, name or f"{self.name} (copy)", breakpoints)
 
     def is_instruction(self, offset: int) -> bool:
@@ -275,7 +315,10 @@ class CodeCopy(Mapped):
         self._of = image
         self._lock = threading.Lock()
         self._breakpoints: dict[int, Breakpoint] = {}
+        self._under: dict[int, bytes] = {}
+        """Offset -> the bytes that its breakpoint stands on, perhaps patched ones."""
         self._slot_of: dict[int, int] = {}
+        self._slots_used = 0
         super().__init__(image._code.copy(breakpoints), name)
 
     @property
@@ -311,14 +354,16 @@ class CodeCopy(Mapped):
                 found.requests += 1
                 return found
             slot = self._slot(offset)
-            self._code.set_breakpoint(offset, slot)
-            try:
-                self._code.patch(offset, HOST.trap_code)
-            except Exception:
-                self._code.set_breakpoint(offset, None)
-                raise
+            self._under[offset] = self._code.read(offset, len(HOST.trap_code))
             made = Breakpoint(offset, self.base + offset)
+            # Noted before it is patched in: an exception from a signal handler (Ctrl-C) may come behind any call.
             self._breakpoints[offset] = made
+            try:
+                self._code.set_breakpoint(offset, slot)
+                self._code.patch(offset, HOST.trap_code)
+            except BaseException:
+                self._lift(offset)
+                raise
             return made
 
     def remove_breakpoint(self, place: str | int) -> None:
@@ -331,9 +376,22 @@ class CodeCopy(Mapped):
             found.requests -= 1
             if found.requests:
                 return
-            self._code.patch(offset, self._of._bytes(offset, len(HOST.trap_code)))
-            self._code.set_breakpoint(offset, None)
-            del self._breakpoints[offset]
+            try:
+                self._lift(offset)
+            except TraplineError:
+                found.requests += 1
+                raise
+            except BaseException:
+                self._lift(offset)
+                raise
+
+    def _lift(self, offset: int) -> None:
+        """Put back what stood under a breakpoint and forget it; may be done twice. Requires the lock."""
+        if offset not in self._breakpoints:
+            return
+        self._code.patch(offset, self._under[offset])
+        self._code.set_breakpoint(offset, None)
+        del self._breakpoints[offset]
 
     def patch(self, place: str | int, code: bytes) -> None:
         """Write machine code over published bytes of this copy.
@@ -342,10 +400,14 @@ class CodeCopy(Mapped):
         longer patches are the caller's to time. Raises CodeError outside the code or over a breakpoint.
         """
         offset = self.offset_of(place)
+        code = machine_code(self.name, code)
+        touched = range(max(offset - _MOST_INSTRUCTION_BYTES + 1, 0), offset + len(code))
         with self._lock:
-            for at in range(offset, offset + len(code)):
-                if at in self._breakpoints:
+            for at in sorted(self._breakpoints.keys() & touched):
+                if at + self.decode(at).size_bytes > offset:
                     raise CodeError(f"{self.name}: a breakpoint stands at {self.describe(self.base + at)}")
+            for at in self._slot_of.keys() & touched:
+                del self._slot_of[at]
             self._code.patch(offset, code)
 
     def _slot(self, offset: int) -> int:
@@ -355,15 +417,17 @@ class CodeCopy(Mapped):
             return known
         if not self._of.is_instruction(offset):
             raise CodeError(f"{self.name}: no instruction begins at {self.describe(self.base + offset)}")
-        slot = len(self._slot_of)
+        slot = self._slots_used
         if slot >= self._code.slots:
             raise CodeError(f"{self.name}: found {slot} breakpoint slots in use, expected fewer; copy(breakpoints=...)")
-        decoded = self.decode(offset)
+        here = self._code.read(offset, min(_MOST_INSTRUCTION_BYTES, self.size_bytes - offset))  # perhaps patched
+        decoded = decode_one(here, self.base + offset, arch=HOST.name)
         try:
             relocated = relocate(decoded.code, decoded.address, self._code.slot_address(slot), arch=HOST.name)
         except AssemblyError as error:
             raise CodeError(f"{self.name}: no breakpoint at {self.describe(decoded.address)}: {error}") from None
         self._code.write_slot(slot, relocated.code, slot_places(relocated))
+        self._slots_used += 1
         self._slot_of[offset] = slot
         return slot
 
@@ -406,16 +470,19 @@ class StepCopies:
     def __init__(self) -> None:
         self.made: list[StepCopy] = []
         self.known: dict[int, int] = {}
-        """Address of an instruction of the home -> address of the slot that runs it."""
+        """Address of an instruction of the home -> address of the slot that runs it, whatever the registers hold."""
+        self._slots: dict[int, int] = {}
         self._lock = threading.Lock()
 
-    def slot(self, home: Mapped, decoded: Decoded) -> int:
-        """The address of the slot that runs an instruction of the home once."""
+    def slot(self, home: Mapped, decoded: Decoded, *, always: bool) -> int:
+        """The address of the slot that runs an instruction of the home once; `always`: every step of it may."""
         with self._lock:
-            known = self.known.get(decoded.address)
-            if known is None:
-                known = self.known[decoded.address] = self._open(home).add(decoded)
-            return known
+            slot = self._slots.get(decoded.address)
+            if slot is None:
+                slot = self._slots[decoded.address] = self._open(home).add(decoded)
+            if always:
+                self.known[decoded.address] = slot
+            return slot
 
     def trap(self, offsets: Sequence[int]) -> None:
         """Put a trap at each offset in every copy."""
@@ -433,33 +500,34 @@ class StepCopies:
         return self.made[-1]
 
 
-# Which code an address belongs to: bases in order, beside them weak references.
-_lock = threading.Lock()
-_bases: list[int] = []
-_mapped: list[weakref.ref[Mapped]] = []
+# Which code an address belongs to: bases in order, beside them weak references. A table is never changed but replaced
+# by a new one, so that a reader needs no lock: a signal handler or a finaliser may look an address up, or make code,
+# in the middle of another look-up or registration of its thread.
+_lock = threading.RLock()
+_table: tuple[list[int], list[weakref.ref[Mapped]]] = ([], [])
 
 
 def _register(code: Mapped) -> None:
+    global _table
     with _lock:
-        at = bisect.bisect_left(_bases, code.base)
-        while at < len(_bases) and _bases[at] == code.base:  # an earlier mapping there is gone
-            del _bases[at], _mapped[at]
-        _bases.insert(at, code.base)
-        _mapped.insert(at, weakref.ref(code))
-        gone = [index for index, reference in enumerate(_mapped) if reference() is None]
-        for index in reversed(gone):
-            del _bases[index], _mapped[index]
+        while True:
+            old = _table
+            rows = [(base, row) for base, row in zip(*old, strict=True) if row() is not None and base != code.base]
+            bisect.insort(rows, (code.base, weakref.ref(code)), key=lambda row: row[0])
+            fresh = [base for base, _ in rows], [row for _, row in rows]
+            if _table is old:  # nothing is called between this test and the store, so no handler runs there
+                _table = fresh
+                return
 
 
 def find_code(address: int) -> Mapped | None:
     """The image or copy whose published code holds an absolute address, or None."""
-    with _lock:
-        at = bisect.bisect_right(_bases, address) - 1
-        found = _mapped[at]() if at >= 0 else None
+    bases, mapped = _table
+    at = bisect.bisect_right(bases, address) - 1
+    found = mapped[at]() if at >= 0 else None
     return found if found is not None and address in found else None
 
 
 def _copies_of(image: CodeImage) -> list[CodeCopy]:
-    with _lock:
-        found = [reference() for reference in _mapped]
+    found = [reference() for reference in _table[1]]
     return [code for code in found if isinstance(code, CodeCopy) and code.image is image]

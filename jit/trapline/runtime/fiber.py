@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from trapline import native, tuning
@@ -84,10 +84,14 @@ class Fiber(native.Fiber):
         owner = find_code(address)
         if owner is None:
             raise CodeError(f"entry {address:#x} is outside code; expected an address in a CodeImage or CodeCopy")
-        if not native.PAGE_BYTES <= stack_bytes <= max_stack_bytes or max_stack_bytes > 1 << 40:
+        numbers = isinstance(stack_bytes, int) and isinstance(max_stack_bytes, int)
+        if not numbers or not native.PAGE_BYTES <= stack_bytes <= max_stack_bytes or max_stack_bytes > 1 << 40:
             raise FiberError(
-                f"found a stack of {stack_bytes} bytes in {max_stack_bytes}; expected at least a page, at most 1 TiB"
+                f"found a stack of {stack_bytes!r} bytes in {max_stack_bytes!r}; "
+                "expected at least a page, at most 1 TiB"
             )
+        if not isinstance(args, Iterable):
+            raise FiberError(f"{owner.describe(address)}: found arguments {args!r}, expected a sequence of numbers")
         parsed = Signature.parse(signature)
         super().__init__(
             address,
@@ -125,6 +129,8 @@ class Fiber(native.Fiber):
             code = find_code(self.pc) or self.owner
             address: int = code.address_of(place)
             return address
+        if not isinstance(place, int):
+            raise FiberError(f"fiber {self.name}: found {place!r}, expected a label or an address")
         if find_code(place) is None:
             raise FiberError(f"fiber {self.name}: {place:#x} is outside code; expected the address of an instruction")
         return place

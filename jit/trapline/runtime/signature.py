@@ -39,7 +39,7 @@ class Signature(NamedTuple):
         >>> Signature.parse("i32(i32, f64)")
         Signature(parameters=b'id', result='i')
         """
-        form = _FORM.fullmatch(text)
+        form = _FORM.fullmatch(text) if isinstance(text, str) else None
         if form is None:
             raise FiberError(f"signature: found {text!r}, expected result(parameter, ...) such as i32(i32, f64)")
         result, inside = form.groups()

@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 __all__ = ["step"]
 
 _WORD_BYTES = 8
+_CS_USER64, _SS_USER = 0x33, 0x2B  # Linux arch/x86/include/asm/segment.h
+_SUSPENDED, _INTERRUPT = 2, 2  # FiberState.SUSPENDED, StopReason.INTERRUPT
+_TRANSFER_REGISTERS = (HOST.pc, HOST.sp) if HOST.name == "x86_64" else (HOST.pc, HOST.sp, "x30")
+_TRANSFERS = (Kind.JUMP, Kind.CALL, Kind.RETURN)
 
 
 def step(fiber: Fiber) -> Event | None:
@@ -47,23 +51,32 @@ def step(fiber: Fiber) -> Event | None:
         decoded = home.decode(pc)
     except AssemblyError:
         return fiber.resume()  # not an instruction: the machine says so
+    stays = decoded.kind not in _TRANSFERS or (decoded.target is not None and decoded.target in home)
+    if stays:
+        again = fiber.resume_through(home.step_copies.slot(home, decoded, always=True))
+        return again
+    if fiber.interrupt_pending:
+        return fiber.resume()  # it stops before the instruction, which must not have happened then
+    before = {name: fiber.registers[name] for name in _TRANSFER_REGISTERS}
+    word = _read_word(fiber.sp)
     through = _transfer(fiber, home, decoded)
     if through is None:
-        through = home.step_copies.slot(home, decoded)
-    event: Event | None = fiber.resume_through(through)
+        through = home.step_copies.slot(home, decoded, always=False)
+    try:
+        event: Event | None = fiber.resume_through(through)
+    finally:
+        # Interrupted before a C function began, where nothing could be stepped: undo the transfer.
+        if fiber.kind == _INTERRUPT and fiber.state_code == _SUSPENDED and fiber.pc == through:
+            for name, value in before.items():
+                fiber.registers[name] = value
+            if word is not None:
+                native.write_memory(fiber.sp, word.to_bytes(_WORD_BYTES, "little"))
     return event
 
 
 def _transfer(fiber: Fiber, home: Mapped, decoded: Decoded) -> int | None:
     """Carries out a transfer of control that a slot could not; returns where to go on, None for the slot."""
-    if decoded.kind not in (Kind.JUMP, Kind.CALL, Kind.RETURN):
-        return None
-    if decoded.target is not None:
-        if decoded.target in home:
-            return None
-        target: int | None = decoded.target
-    else:
-        target = _indirect_target(fiber, decoded)
+    target = decoded.target if decoded.target is not None else _indirect_target(fiber, decoded)
     if target is None:
         return None  # it cannot be read: let the instruction itself fault
     if decoded.kind is Kind.RETURN:
@@ -105,9 +118,26 @@ def _return(fiber: Fiber, decoded: Decoded, target: int) -> int | None:
     if landing is None:
         return None  # to whoever called the fiber's code: nothing left to step
     if HOST.name == "x86_64":
+        if decoded.mnemonic.split()[-1] != "ret":
+            return _far_return(fiber, decoded, landing)
         dropped = int.from_bytes(decoded.code[-2:], "little") if len(decoded.code) >= 3 else 0
         fiber.registers[HOST.sp] = fiber.sp + _WORD_BYTES + dropped
     return landing
+
+
+def _far_return(fiber: Fiber, decoded: Decoded, landing: int) -> int | None:
+    """retfq, which pops rip and cs; iretq, which pops rip, cs, rflags, rsp and ss (Intel SDM volume 2)."""
+    words = [_read_word(fiber.sp + _WORD_BYTES * index) for index in range(5)]
+    if decoded.mnemonic == "iretq" and words[1] == _CS_USER64 and words[4] == _SS_USER:
+        for name, word in zip(("rflags", HOST.sp), words[2:4], strict=True):
+            assert word is not None, "the word above it was read"
+            fiber.registers[name] = word
+        return landing
+    if decoded.mnemonic == "retfq" and words[1] == _CS_USER64:
+        dropped = int.from_bytes(decoded.code[-2:], "little") if len(decoded.code) >= 4 else 0
+        fiber.registers[HOST.sp] = fiber.sp + 2 * _WORD_BYTES + dropped
+        return landing
+    return None
 
 
 def _call(fiber: Fiber, home: Mapped, decoded: Decoded, target: int) -> int | None:
