@@ -14,15 +14,12 @@
 #ifndef ESR_MAGIC
 #define ESR_MAGIC 0x45535201
 #endif
-#ifndef SVE_MAGIC
-#define SVE_MAGIC 0x53564501
-#endif
 #ifndef PR_GET_SHADOW_STACK_STATUS /* Linux 6.13 */
 #define PR_GET_SHADOW_STACK_STATUS 74
 #endif
 #define HWCAP2_POE_BIT (1ul << 63)
 
-/* ESR_EL1.EC (Arm ARM, D24.2.41) of what reaches a user's signal handler. */
+/* ESR_EL1.EC (Arm ARM, the register's description) of what reaches a user's signal handler. */
 #define EC_SHIFT 26
 #define EC_UNKNOWN 0x00u
 #define EC_FETCH 0x20u        /* instruction abort from EL0 */
@@ -99,7 +96,7 @@ void tl_context_restart(ucontext_t *context, struct tl_fiber *fiber, const char 
 }
 
 /* Does the A64 instruction write memory? Called for instructions that accessed memory and faulted, where the frame
- * does not say. (Arm ARM, C4.1.94, Loads and Stores: op0 is bits 31:28, the group bits 29:27, V bit 26.) Where an
+ * does not say. (Arm ARM, A64 encoding, Loads and Stores: op0 is bits 31:28, the group bits 29:27, V bit 26.) Where an
  * atomic operation cannot read either, the machine would say that the read failed; here it counts as a write. */
 static int writes_memory(uint32_t word) {
     unsigned group = word >> 27 & 7, vector = word >> 26 & 1, load = word >> 22 & 1, opc = word >> 22 & 3;
@@ -225,7 +222,7 @@ _Static_assert(TL_SP == TL_X + 31 * 8, "number 31 is sp");
 
 int tl_arch_state_component(unsigned n, uint32_t *offset, uint32_t *bytes) { return (void)n, (void)offset, (void)bytes, 0; }
 
-/* brk #0 (Arm ARM, C6.2.47). */
+/* brk #0 (Arm ARM, A64 base instructions, BRK). */
 int tl_arch_is_trap(const void *code) {
     uint32_t word;
     memcpy(&word, code, 4);

@@ -28,8 +28,7 @@ static PyObject *configure(PyObject *module, PyObject *args, PyObject *kwargs) {
     PyObject *fiber, *event, *error, *offsets;
     Py_ssize_t stack_bytes, max_stack_bytes;
     (void)module;
-    if (!in_main_interpreter() ||
-        !PyArg_ParseTupleAndKeywords(args, kwargs, "OOOO!nn", names, &fiber, &event, &error, &PyDict_Type, &offsets,
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOO!nn", names, &fiber, &event, &error, &PyDict_Type, &offsets,
                                      &stack_bytes, &max_stack_bytes) ||
         !is_subclass(fiber, &py_fiber_type) || !is_subclass(event, &py_event_type))
         return NULL;
@@ -49,7 +48,14 @@ static PyObject *configure(PyObject *module, PyObject *args, PyObject *kwargs) {
     Py_RETURN_NONE;
 }
 
+static PyObject *check_interpreter(PyObject *module, PyObject *unused) {
+    (void)module, (void)unused;
+    if (!in_main_interpreter()) return NULL;
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef module_methods[] = {
+    {"check_interpreter", check_interpreter, METH_NOARGS, "Raises ImportError in a subinterpreter."},
     {"configure", (PyCFunction)(void (*)(void))configure, METH_VARARGS | METH_KEYWORDS,
      "configure(fiber_class, event_class, unwound_error, word_offsets, stack_bytes, max_stack_bytes)."},
     {NULL},

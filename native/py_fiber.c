@@ -5,6 +5,7 @@
 #include "threads.h"
 
 #define RECORD_BYTES (offsetof(struct tl_fiber, pending))
+#define EXTENDED_START 512u /* TL_XSAVE, TL_Q */
 #define STATE_BYTES (512 + tl_state_bytes)
 
 /* ---- events ---- */
@@ -277,8 +278,14 @@ int py_fiber_writable(FiberObject *self) {
 
 static int in_state(Py_ssize_t offset, Py_ssize_t count) {
     size_t start = (size_t)offset, stop = start + (size_t)count;
+#if defined(__aarch64__)
+    int control = start >= TL_FPCR && stop <= TL_FPSR + 4;
+#else
+    int control = 0;
+#endif
+    /* Between the record and the extended state lies what only the core writes. */
     if (offset >= 0 && count >= 0 && stop >= start &&
-        (stop <= RECORD_BYTES || (start >= RECORD_BYTES && stop <= STATE_BYTES)))
+        (stop <= RECORD_BYTES || control || (start >= EXTENDED_START && stop <= STATE_BYTES)))
         return 1;
     PyErr_Format(py_fiber_error, "found [%zd, %zd), expected a range of the saved state", offset, offset + count);
     return 0;

@@ -195,8 +195,8 @@ static void take_interrupt(struct tl_fiber *fiber, ucontext_t *context) {
         tl_context_restart(context, fiber, tl_resume_restart);
     } else if (tl_range_find(pc, &row)) {
         memset(&fiber->fault, 0, sizeof fiber->fault);
-        enum tl_path path = fiber->path == TL_PATH_DIRECT ? TL_PATH_DIRECT : TL_PATH_INJECT;
-        deliver(fiber, context, TL_STOP_INTERRUPT, path);
+        /* Never `direct`: the hook under a Python handler has that handler's mask, which only sigreturn takes back. */
+        deliver(fiber, context, TL_STOP_INTERRUPT, TL_PATH_INJECT);
     } else {
         atomic_store_explicit(&tl_self.kick, 1, memory_order_relaxed);
     }

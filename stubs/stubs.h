@@ -67,7 +67,7 @@
 #define TL_FPSR 292
 #define TL_Q 512 /* q0-q31, 16 bytes each */
 
-/* The bits of PSTATE that belong to user space: NZCV, TCO, DIT, SSBS, BTYPE (Arm ARM DDI 0487, C5.2.19 SPSR_EL1). */
+/* The bits of PSTATE that belong to user space: NZCV, TCO, DIT, SSBS, BTYPE (Arm ARM DDI 0487, SPSR_EL1). */
 #define TL_PSTATE_USER 0xf3001c00
 #define TL_PSTATE_BTYPE 0xc00
 #define TL_PSTATE_NZCV 0xf0000000

@@ -6,6 +6,10 @@
 42
 """
 
+# First, because it refuses subinterpreters: capstone imported in one spoils ctypes for the main interpreter.
+import trapline.native  # noqa: F401
+
+# isort: split
 from trapline.asm.assembly import Assembly, assemble
 from trapline.errors import AssemblyError, CodeError, FiberError, NativeError, Trap, TrapCode, TraplineError
 from trapline.native import CHECK_ADDRESS, Function, install_handlers, trim_pool

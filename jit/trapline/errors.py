@@ -90,3 +90,73 @@ class Trap(TraplineError):
 
     def __str__(self) -> str:
         return self._describe()
+
+
+class ModuleError(TraplineError):
+    """A WebAssembly module was refused.
+
+    `reason` starts with the words of the specification's tests where they have any. `offset` is the byte of the module
+    where the fault was seen, `section` the name of the section around it; `function` is the index of the function
+    (imports counted) and `function_name` its name, `opcode` that of the instruction; `found` and `expected` are words.
+    Whatever is not known is None. The text is made when it is asked for, so that callers can add what they know.
+    """
+
+    kind = "refused"
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        offset: int | None = None,
+        section: str | None = None,
+        function: int | None = None,
+        function_name: str | None = None,
+        opcode: str | None = None,
+        found: str | None = None,
+        expected: str | None = None,
+    ) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.offset = offset
+        self.section = section
+        self.function = function
+        self.function_name = function_name
+        self.opcode = opcode
+        self.found = found
+        self.expected = expected
+
+    def __str__(self) -> str:
+        text = self.reason
+        if self.expected is not None:
+            text += f", expected {self.expected}"
+        if self.found is not None:
+            text += f", found {self.found}"
+        places = []
+        if self.offset is not None:
+            places.append(f"at byte {self.offset:#x}")
+        if self.section is not None:
+            places.append(f"in the {self.section} section")
+        if self.function is not None:
+            name = f" ({self.function_name})" if self.function_name is not None else ""
+            places.append(f"function {self.function}{name}")
+        if self.opcode is not None:
+            places.append(f"opcode {self.opcode}")
+        return f"{text} ({self.kind} module, {', '.join(places)})" if places else f"{text} ({self.kind} module)"
+
+
+class DecodeError(ModuleError):
+    """The bytes are not a module of the binary format: malformed."""
+
+    kind = "malformed"
+
+
+class ValidationError(ModuleError):
+    """The module has the binary format and breaks a rule of validation: invalid."""
+
+    kind = "invalid"
+
+
+class UnsupportedError(ModuleError):
+    """The module needs a proposal that is not supported, or is larger than an implementation limit."""
+
+    kind = "unsupported"

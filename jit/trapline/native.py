@@ -32,6 +32,7 @@ else:
         return module
 
     _core = _load_core()
+    _core.check_interpreter()
     Event, Fiber, Function, Registers = _core.Event, _core.Fiber, _core.Function, _core.Registers
     configure = _core.configure
 

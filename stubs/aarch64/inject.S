@@ -40,5 +40,5 @@ tl_stub_inject:
     HOST_FRAME_LEAVE
 STUB_END tl_stub_inject
 
-    .section .note.GNU-stack, "", %progbits
 #endif
+    .section .note.GNU-stack, "", %progbits /* on every machine: an object without it makes stacks executable */

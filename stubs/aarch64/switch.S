@@ -49,5 +49,5 @@ tl_stub_check:
     HOST_FRAME_LEAVE
 STUB_END tl_stub_check
 
-    .section .note.GNU-stack, "", %progbits
 #endif
+    .section .note.GNU-stack, "", %progbits /* on every machine: an object without it makes stacks executable */

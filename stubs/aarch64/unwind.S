@@ -37,5 +37,5 @@ tl_stub_leave_handler:
     HOST_FRAME_LEAVE
 STUB_END tl_stub_leave_handler
 
-    .section .note.GNU-stack, "", %progbits
 #endif
+    .section .note.GNU-stack, "", %progbits /* on every machine: an object without it makes stacks executable */

@@ -103,5 +103,5 @@ tl_stub_exit:
     HOST_FRAME_LEAVE
 STUB_END tl_stub_exit
 
-    .section .note.GNU-stack, "", @progbits
 #endif
+    .section .note.GNU-stack, "", %progbits /* on every machine: an object without it makes stacks executable */

@@ -87,6 +87,7 @@
 /* CFI of a stub that starts with the host frame already pushed and rsp at its bottom. */
 .macro CFI_IN_HOST_FRAME
     .cfi_def_cfa %rsp, TL_HOST_FRAME_BYTES + 8
+    .cfi_offset %rip, -8
     .cfi_offset %rbp, -16
     .cfi_offset %rbx, -24
     .cfi_offset %r12, -32

@@ -60,5 +60,5 @@ tl_resume_end:
     HOST_FRAME_LEAVE
 STUB_END tl_stub_resume
 
-    .section .note.GNU-stack, "", @progbits
 #endif
+    .section .note.GNU-stack, "", %progbits /* on every machine: an object without it makes stacks executable */

@@ -6,7 +6,6 @@ import importlib.util
 import re
 
 import pytest
-
 from tests.conftest import Finished, RunPython
 from tests.crash.scripts import PRELUDE, x86_64_only
 
@@ -150,7 +149,6 @@ def says_t(end):
 EXIT = "mov edi, 42\\nmov eax, 231\\nsyscall"  # exit_group
 SKIP = "add qword ptr [rdx + 168], 2\\nret"  # ucontext rip: go on two bytes further
 CHAIN = "mov rax, {}\\njmp rax"
-assembled_exit, assembled_skip = None, None
 """
 # says_t imports trapline; these come before it is imported by a script that assembles in a child.
 BEFORE_IMPORT = (

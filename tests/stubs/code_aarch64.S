@@ -378,5 +378,5 @@ machine_poison_raw:
     ret
     .size   machine_poison_raw, . - machine_poison_raw
 
-    .section .note.GNU-stack, "", %progbits
 #endif
+    .section .note.GNU-stack, "", %progbits /* on every machine: an object without it makes stacks executable */

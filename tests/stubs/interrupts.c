@@ -97,6 +97,62 @@ CASE(short_calls) { session(loop_plain, 40, TL_PATH_INJECT, times(20000, 2000));
 CASE(short_calls_with_traps) { session(loop_breakpoint, 2, TL_PATH_INJECT, times(10000, 1000)); }
 CASE(short_calls_with_checks) { session(loop_check, 3, TL_PATH_DIRECT, times(10000, 1000)); }
 
+/* Signals with a handler like CPython's, which takes a note: the handler runs, the fiber stops, and the signal is not left
+ * blocked, whatever mask its handler has. */
+static _Atomic unsigned noted;
+
+static void take_note(int sig) { noted += sig == SIGUSR1; }
+
+static void *sender(void *raw) {
+    for (unsigned i = 0; i < wanted && !done; i++) {
+        pthread_kill(*(pthread_t *)raw, SIGUSR1);
+        double until = seconds_now() + PATIENCE_S;
+        while (answered <= i && !done) {
+            sched_yield();
+            if (!CHECK(seconds_now() < until, "signal %u did not arrive in %d s", i, PATIENCE_S)) done = 1;
+        }
+    }
+    done = 1;
+    tl_fiber_interrupt(fiber);
+    return NULL;
+}
+
+static void signals(int path) {
+    pthread_t thread, self = pthread_self();
+    struct sigaction action = {.sa_handler = take_note, .sa_flags = SA_ONSTACK};
+    start();
+    sigemptyset(&action.sa_mask);
+    sigaddset(&action.sa_mask, SIGUSR2);
+    NEED(sigaction(SIGUSR1, &action, NULL) == 0);
+    tl_signals_set_python((const void *)take_note);
+    tl_signals_hook_python();
+    fiber = new_fiber();
+    fiber->path = (uint8_t)path;
+    noted = answered = done = 0;
+    wanted = times(500, 100);
+    ready(fiber, at(loop_plain), 1); /* makes this thread known as the main thread */
+    CHECK(tl_fiber_run(fiber, 0) == TL_STOP_FINISHED, "not finished");
+    ready(fiber, at(loop_plain), 0);
+    NEED(pthread_create(&thread, NULL, sender, &self) == 0);
+    while (!done) {
+        int stop = tl_fiber_run(fiber, 0);
+        CHECK(stop == TL_STOP_INTERRUPT, "stop %d", stop);
+        if (!(fiber->interrupts & TL_PENDING_SIGNAL)) continue;
+        atomic_store(&tl_self.signalled, 0); /* as a host does that lets the Python handlers run */
+        sigset_t mask;
+        pthread_sigmask(SIG_BLOCK, NULL, &mask);
+        CHECK(!sigismember(&mask, SIGUSR1) && !sigismember(&mask, SIGUSR2), "a signal is left blocked");
+        answered++;
+    }
+    pthread_join(thread, NULL);
+    CHECK(noted == wanted && answered == wanted, "%u noted, %u stops, of %u", noted, answered, wanted);
+    test_note(" %u signals", noted);
+    tl_fiber_free(fiber);
+}
+
+CASE(python_signals) { signals(TL_PATH_INJECT); }
+CASE(python_signals_direct) { signals(TL_PATH_DIRECT); }
+
 /* Before the first run, between runs, and after the end: seen by the next run, once. */
 CASE(while_suspended) {
     uint64_t counts[4] = {0};

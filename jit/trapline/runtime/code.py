@@ -159,7 +159,7 @@ class Mapped:
         offset = self.offset_of(pc)
         starts = self._image._boundaries
         at = bisect.bisect_left(starts, offset)
-        first = starts[max(at - before, 0)] if at else offset
+        first = starts[max(at - before, 0)] if at and before > 0 else offset
         ahead = disassemble(self._image._bytes(first, offset - first), self.base + first, arch=HOST.name)
         return ahead[-before:] * bool(before) + self.disassemble(offset, after)
 
@@ -361,6 +361,10 @@ class CodeCopy(Mapped):
             try:
                 self._code.set_breakpoint(offset, slot)
                 self._code.patch(offset, HOST.trap_code)
+            except TraplineError:  # not patched in
+                self._code.set_breakpoint(offset, None)
+                del self._breakpoints[offset]
+                raise
             except BaseException:
                 self._lift(offset)
                 raise

@@ -175,7 +175,10 @@ class Fiber(native.Fiber):
         native.write_memory(address, data)
 
     def __repr__(self) -> str:
-        return f"<Fiber {self.name} {self.state.name.lower()}>"
+        try:
+            return f"<Fiber {self.name} {self.state.name.lower()}>"
+        except AttributeError:
+            return "<Fiber that was never initialised>"
 
 
 native.configure(

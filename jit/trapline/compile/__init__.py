@@ -1,0 +1,1 @@
+"""WebAssembly to native code, with the state of every opcode."""
