@@ -58,11 +58,12 @@ struct tl_code {
     dev_t device;         /* these two of the memfd, to notice a descriptor that somebody closed */
     ino_t inode;
     uint8_t *rx, *rw;     /* rw is NULL while fd is -1, and in a child that has not yet made its own */
-    size_t capacity_bytes, slots_bytes, used;
+    size_t capacity_bytes, slots_bytes, used, slots_used_bytes;
     uint8_t *own;         /* copies: one byte a code page, 1 when the page is the copy's */
     size_t own_pages;
     int stale;            /* images in a forked child: the memfd is still the parent's */
     int broken;
+    uint8_t *snapshot;    /* while a fork is under way: own pages and slots as they were before it */
     struct tl_code *image, *home;
     struct slot *slots;
     struct breakpoints breakpoints;
@@ -89,7 +90,7 @@ int tl_range_find(uint64_t pc, struct tl_range *row) {
     /* Only this thread changes its counter; a handler that interrupts us here leaves it as it was. */
     atomic_store_explicit(&self->reading, atomic_load_explicit(&self->reading, memory_order_relaxed) + 1,
                           memory_order_relaxed);
-    atomic_signal_fence(memory_order_seq_cst);
+    tl_fence(); /* pairs with tl_threads_wait_readers */
     struct table *t = atomic_load(&table);
     size_t low = 0, high = t->count;
     while (low < high) {
@@ -462,6 +463,7 @@ int tl_code_slot_write(struct tl_code *c, size_t slot, const uint8_t *bytes, siz
     if (!error) {
         memcpy(c->slots[slot].places, places, n * sizeof *places);
         c->slots[slot].count = n;
+        if (c->slots_used_bytes < (slot + 1) * TL_SLOT_BYTES) c->slots_used_bytes = (slot + 1) * TL_SLOT_BYTES;
         memcpy(c->rw + offset, bytes, count);
         flush(c->rx + offset, count);
     }
@@ -550,53 +552,55 @@ enum tl_place tl_code_place(uint64_t pc, struct tl_slot_place *meaning) {
 
 /* ---- fork ---- */
 
-/* Parent and child share the pages of a copy's memfd until the child has moved them; the parent keeps the code lock, and
- * so patches nothing, until then: the child's end of this pipe closes, which it also does when there is no child. */
-static int moved[2] = {-1, -1};
-#define MOVED_TIMEOUT_MS 1000 /* a child that a debugger has stopped */
-
+/* The parent may patch as soon as fork returns, before the child has run: what the child shall see of a copy is set
+ * aside before the fork, in memory that is private to each of the two. */
 static void before_fork(void) {
     pthread_mutex_lock(&code_lock);
     for (struct tl_code *c = codes; c; c = c->next) {
-        if (c->kind == TL_CODE_IMAGE || c->fd < 0) continue;
-        if (pipe2(moved, O_CLOEXEC)) moved[0] = moved[1] = -1; /* no descriptor left: the child has to hurry */
-        break;
+        if (c->kind == TL_CODE_IMAGE || c->fd < 0 || !c->rw) continue;
+        c->snapshot = malloc(c->own_pages * tl_page_bytes + c->slots_used_bytes);
+        if (!c->snapshot) continue; /* the child finds none and says so when the copy is used */
+        uint8_t *to = c->snapshot;
+        for (size_t page = 0; page < pages(c->used); page++) {
+            if (!c->own[page]) continue;
+            memcpy(to, c->rw + page * tl_page_bytes, tl_page_bytes);
+            to += tl_page_bytes;
+        }
+        memcpy(to, c->rw + c->capacity_bytes, c->slots_used_bytes);
     }
 }
 
-static void forget_moved(void) {
-    if (moved[0] >= 0) close(moved[0]);
-    if (moved[1] >= 0) close(moved[1]);
-    moved[0] = moved[1] = -1;
+static void drop_snapshots(void) {
+    for (struct tl_code *c = codes; c; c = c->next) {
+        free(c->snapshot);
+        c->snapshot = NULL;
+    }
 }
 
 static void in_parent(void) {
-    if (moved[0] >= 0) {
-        struct pollfd end = {moved[0], POLLIN, 0};
-        close(moved[1]);
-        moved[1] = -1;
-        while (poll(&end, 1, MOVED_TIMEOUT_MS) < 0 && errno == EINTR) continue;
-    }
-    forget_moved();
+    drop_snapshots();
     pthread_mutex_unlock(&code_lock);
 }
 
-/* In the child, the code lock held: moves a copy's own pages and slots into a memfd of the child's. */
+/* In the child, the code lock held: a memfd of the child's for a copy's own pages and slots. */
 static int separate_copy(struct tl_code *c) {
-    const struct tl_code before = *c;
+    int inherited = c->fd;
     c->rw = NULL;
     c->fd = -1;
+    if (!c->snapshot) return -ENOMEM;
     int error = open_own(c);
     if (error) return error;
-    memcpy(c->rw + c->capacity_bytes, c->rx + c->capacity_bytes, c->slots_bytes);
-    error = map_rx(c, c, c->capacity_bytes, total_bytes(c));
+    const uint8_t *from = c->snapshot;
     for (size_t page = 0; page < pages(c->used) && !error; page++) {
         if (!c->own[page]) continue;
         size_t at = page * tl_page_bytes;
-        memcpy(c->rw + at, c->rx + at, tl_page_bytes);
+        memcpy(c->rw + at, from, tl_page_bytes);
+        from += tl_page_bytes;
         error = map_rx(c, c, at, at + tl_page_bytes);
     }
-    close_before(&before);
+    memcpy(c->rw + c->capacity_bytes, from, c->slots_used_bytes);
+    if (!error) error = map_rx(c, c, c->capacity_bytes, total_bytes(c));
+    close(inherited);
     return error;
 }
 
@@ -609,7 +613,7 @@ static void in_child(void) {
             c->broken = c->broken || separate_copy(c) != 0;
         }
     }
-    forget_moved();
+    drop_snapshots();
     pthread_mutex_unlock(&code_lock);
 }
 

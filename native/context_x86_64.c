@@ -7,7 +7,12 @@
 #include <cpuid.h>
 #include <errno.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
+#ifndef ARCH_SHSTK_STATUS /* Linux 6.6 */
+#define ARCH_SHSTK_STATUS 0x5005
+#endif
 #define RFLAGS_HOST 0x202u /* IF and the bit that is always set: what a C function may expect */
 #define RFLAGS_RF 0x10000u /* the next instruction passes an execution breakpoint (Intel SDM vol. 3, 17.3.1.1) */
 #define CS_USER64 0x33u
@@ -92,6 +97,8 @@ void tl_context_fault(const ucontext_t *context, const siginfo_t *info, struct t
 int tl_arch_start(void) {
     unsigned a, b, c, d;
     if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_OSXSAVE)) return -ENOTSUP;
+    uint64_t shadow_stack = 0;
+    if (syscall(SYS_arch_prctl, ARCH_SHSTK_STATUS, &shadow_stack) == 0 && (shadow_stack & 1)) return TL_ERR_SHADOW_STACK;
     int protection_keys = 0;
     uint32_t low, high;
     __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));

@@ -82,6 +82,10 @@ PyMODINIT_FUNC PyInit__core(void) {
     if (!py_fiber_error || !py_native_error) return NULL;
     tl_signals_set_python((const void *)(uintptr_t)PyErr_CheckSignals);
     int error = tl_start();
+    if (error == TL_ERR_SHADOW_STACK)
+        return PyErr_Format(py_native_error, "this process runs with a user shadow stack, which does not allow native "
+                                             "code on stacks of its own; start it with glibc.cpu.x86_shstk=off in "
+                                             "GLIBC_TUNABLES");
     if (error) return PyErr_Format(py_native_error, "the native core cannot start: %s", strerror(-error));
     PyObject *module = PyModule_Create(&module_definition);
     if (!module) return NULL;

@@ -187,6 +187,9 @@ void tl_pool_trim(void) {
 }
 
 void tl_fiber_reset(struct tl_fiber *f, uint64_t entry) {
+    /* What an earlier run was asked for does not concern this one; an interrupt does, whenever it was requested. */
+    if (atomic_load_explicit(&f->pending, memory_order_relaxed) & ~TL_PENDING_INTERRUPT)
+        atomic_fetch_and(&f->pending, TL_PENDING_INTERRUPT);
     tl_arch_record_reset(f, entry);
     f->state = TL_READY;
     f->started = 0;
@@ -209,7 +212,7 @@ int tl_fiber_run(struct tl_fiber *f, int wants_tick) {
     uint32_t run = atomic_load_explicit(&self->running, memory_order_relaxed);
     atomic_store_explicit(&self->wants_tick, (uint32_t)wants_tick, memory_order_relaxed);
     atomic_store_explicit(&self->running, run + 1, memory_order_relaxed);
-    atomic_signal_fence(memory_order_seq_cst); /* `running` before the epoch: see the ticker */
+    tl_fence(); /* `running` before the epoch: see the ticker */
     if (self->epoch != atomic_load_explicit(&tl_epoch, memory_order_relaxed)) {
         int error = tl_thread_prepare(self);
         if (error) {

@@ -106,6 +106,7 @@ extern __thread struct tl_thread tl_self __attribute__((tls_model("initial-exec"
 #define TL_ERR_STATE (-2001)   /* the fiber's state does not allow it */
 #define TL_ERR_STACK (-2002)   /* no stack left to grow into */
 #define TL_ERR_LOST (-2003)    /* it was running in another thread when the process forked */
+#define TL_ERR_SHADOW_STACK (-2005) /* returns are checked against a shadow stack, which switching stacks breaks */
 #define TL_ERR_PARKED (-2004)  /* not an error of the caller's: see tl_park */
 
 /* Sizes found at start-up, in bytes. */

@@ -9,7 +9,6 @@ static struct tl_fiber *borrow_fiber(PyObject *name) {
     int error;
     if (f) {
         tl_self.spare = NULL;
-        atomic_store_explicit(&f->pending, 0, memory_order_relaxed);
         return f;
     }
     f = tl_fiber_new(py_settings.stack_bytes, py_settings.max_stack_bytes, &error);

@@ -231,6 +231,7 @@ void tl_kick(pid_t process, int32_t tid, uint32_t bits) {
     syscall(SYS_rt_tgsigqueueinfo, process, tid, KICK_SIGNAL, &info);
 }
 
+int tl_membarrier_start(void) { return (int)syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0); }
 int tl_membarrier(void) { return (int)syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0); }
 
 /* ---- Python's own signals ---- */
@@ -360,7 +361,6 @@ static void before_fork(void) { pthread_mutex_lock(&install_lock); }
 static void after_fork(void) { pthread_mutex_unlock(&install_lock); }
 
 int tl_signals_start(void) {
-    syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0);
     int error = -pthread_atfork(before_fork, after_fork, after_fork);
     return error ? error : tl_signals_install();
 }

@@ -19,6 +19,8 @@ void tl_signals_set_python(const void *symbol);
 int tl_signals_hook_python(void);
 /* Adds bits (TL_PENDING_*, or 0) to the pending bits of the fiber a thread runs and has it look at them. */
 void tl_kick(pid_t process, int32_t tid, uint32_t bits);
+/* Once, before tl_membarrier. */
+int tl_membarrier_start(void);
 /* A full barrier in every thread of the process; non-zero where the kernel has none. */
 int tl_membarrier(void);
 

@@ -21,6 +21,9 @@
 #define ALTSTACK_BYTES 65536u
 #define TICKER_STACK_BYTES 65536u
 #define IDLE_TICKS 20
+#ifndef SS_AUTODISARM
+#define SS_AUTODISARM (1u << 31)
+#endif
 
 static pthread_mutex_t thread_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct tl_thread *threads;
@@ -30,6 +33,7 @@ static pid_t process;
 
 _Atomic uint32_t tl_epoch = 1;
 uint32_t tl_fork_generation;
+int tl_needs_fences;
 
 static _Atomic uint32_t ticker_armed;
 static int ticker_started;
@@ -52,7 +56,9 @@ static int ensure_altstack(struct tl_thread *self) {
     stack_t now;
     if (sigaltstack(NULL, &now)) return -errno;
     if (now.ss_flags & SS_ONSTACK) return 0;
-    if (!(now.ss_flags & SS_DISABLE) && now.ss_size >= tl_state_bytes + 12288) return 0;
+    /* One that disarms itself would stay disarmed when path `direct` leaves the handler. */
+    int lasting = !(now.ss_flags & (SS_DISABLE | (int)SS_AUTODISARM));
+    if (lasting && now.ss_size >= tl_state_bytes + 12288) return 0;
     if (!self->altstack) {
         size_t bytes = tl_page_bytes + ALTSTACK_BYTES;
         uint8_t *m = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
@@ -272,12 +278,18 @@ static void in_child(void) {
         self->next = self->previous = NULL;
         threads = self;
         atomic_store(&main_thread, self);
+        if (self->cur) { /* native code called fork through a C function: it goes on here */
+            self->cur->fork_generation = tl_fork_generation;
+            atomic_store(&self->cur->tid, self->tid);
+        }
     }
     pthread_mutex_unlock(&thread_lock);
 }
 
 int tl_threads_start(void) {
     process = getpid();
+    tl_membarrier_start();
+    tl_needs_fences = tl_membarrier() != 0;
     int error = -pthread_key_create(&thread_key, thread_ends);
     return error ? error : -pthread_atfork(before_fork, in_parent, in_child);
 }

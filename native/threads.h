@@ -10,6 +10,13 @@ extern _Atomic uint32_t tl_epoch;
 extern uint32_t tl_fork_generation;
 
 int tl_threads_start(void);
+
+/* Set where the kernel has no membarrier: then the fast side of each pairing needs a fence of its own. */
+extern int tl_needs_fences;
+static inline void tl_fence(void) {
+    atomic_signal_fence(memory_order_seq_cst);
+    if (tl_needs_fences) atomic_thread_fence(memory_order_seq_cst);
+}
 /* Enlists the thread; checks alternate stack, handlers, signal mask, ticker. 0, a negative errno, TL_ERR_PARKED. */
 int tl_thread_prepare(struct tl_thread *self);
 /* The thread on which Python handlers run, or NULL while it has never run native code. */

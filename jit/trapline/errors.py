@@ -7,6 +7,7 @@ Messages name the function, the pc in hex, what was found and what was expected.
 from __future__ import annotations
 
 import enum
+import functools
 from collections.abc import Callable, Mapping
 
 
@@ -90,6 +91,12 @@ class Trap(TraplineError):
 
     def __str__(self) -> str:
         return self._describe()
+
+    def __reduce__(self) -> tuple[Callable[..., Trap], tuple[Callable[[], str]]]:
+        """Pickled with its text made: a worker process may hand it to its parent."""
+        names = ("code", "function", "pc", "address", "registers")
+        make = functools.partial(type(self), **{name: getattr(self, name) for name in names})
+        return make, (functools.partial(str, str(self)),)
 
 
 class ModuleError(TraplineError):

@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from trapline import arch
-from trapline._native import ffi, lib
 from trapline.errors import CodeError, FiberError, NativeError
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ else:
 
     def _load_core() -> Any:
         """The module `_core` out of the shared object of `_native`."""
-        path = sys.modules["trapline._native"].__file__
+        path = importlib.util.find_spec("trapline._native").origin
         loader = importlib.machinery.ExtensionFileLoader("trapline._core", path)
         spec = importlib.util.spec_from_file_location("trapline._core", path, loader=loader)
         module = importlib.util.module_from_spec(spec)
@@ -35,6 +34,9 @@ else:
     _core.check_interpreter()
     Event, Fiber, Function, Registers = _core.Event, _core.Fiber, _core.Function, _core.Registers
     configure = _core.configure
+
+# After `_core`, which refuses subinterpreters: cffi in a second interpreter may end the process.
+from trapline._native import ffi, lib  # noqa: E402
 
 __all__ = [
     "CHECK_ADDRESS",

@@ -9,7 +9,10 @@ import pytest
 x86_64_only = pytest.mark.skipif(platform.machine() != "x86_64", reason="the machine code here is x86-64")
 
 PRELUDE = r"""
-import ctypes, faulthandler, gc, mmap, os, signal, sys, threading
+import ctypes, faulthandler, gc, mmap, os, signal, sys, threading, warnings
+
+# From Python 3.12 on os.fork() warns of any second thread, and the ticker is one.
+warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
 
 libc = ctypes.CDLL(None, use_errno=True)
 

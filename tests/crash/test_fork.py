@@ -364,6 +364,8 @@ def test_multiprocessing(run_python: RunPython) -> None:
     script = """
 import multiprocessing
 code = CodeImage(asm("mov eax, edi | cdq | idiv esi | ret"))
+def quotient(*pair):
+    return code[0](*pair)
 def divide(pair):
     try:
         return code[0](*pair)
@@ -373,6 +375,12 @@ if __name__ == "__main__":
     divide((1, 0))
     with multiprocessing.get_context("fork").Pool(3) as pool:
         assert pool.map(divide, [(42, 6), (1, 0), (9, 3)] * 20) == [7, "DIVISION", 3] * 20
+        try:
+            pool.apply(quotient, (1, 0))
+        except trapline.Trap as trap:
+            assert trap.code is trapline.TrapCode.DIVISION and "division" in str(trap)
+        else:
+            raise AssertionError
     print("fine")
 """
     check(run_python(FORK + script, options=["-W", "ignore::DeprecationWarning"]))

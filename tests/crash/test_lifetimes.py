@@ -528,7 +528,9 @@ print("seed {seed}", file=sys.stderr)
 random.seed({seed})
 """ + """
 class Stop(Exception): pass
-def stop(number, frame): raise Stop
+armed = False
+def stop(number, frame):
+    if armed: raise Stop
 signal.signal(signal.SIGALRM, stop)
 copy = CodeImage(bytes.fromhex("90") * 64 + bytes.fromhex("c3")).copy(breakpoints=256)
 for offset in range(8): copy.add_breakpoint(offset)  # decoded once: capstone swallows what a handler raises
@@ -537,11 +539,13 @@ hits = 0
 for _ in range(1500):
     try:
         try:
+            armed = True
             signal.setitimer(signal.ITIMER_REAL, random.uniform(5e-6, 120e-6))
             for offset in range(8): copy.add_breakpoint(offset)
             for offset in range(8): copy.remove_breakpoint(offset)
             while signal.getitimer(signal.ITIMER_REAL)[0]: pass
         finally:
+            armed = False
             signal.setitimer(signal.ITIMER_REAL, 0)
     except Stop:
         hits += 1

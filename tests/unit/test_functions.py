@@ -155,7 +155,7 @@ def test_events_are_over(code: CodeImage, after: str) -> None:
             fiber.resume()
     assert not event.valid
     for name in EVENT_USES:
-        with pytest.raises(FiberError, match="this event is over"):
+        with pytest.raises(FiberError, match=r"this event is over"):
             getattr(event, name)
     for use in (event.skip, event.unwind, event.stack, event.report, event.disassembly, lambda: event.jump(fiber.pc)):
         with pytest.raises(FiberError):
@@ -193,19 +193,19 @@ ARGUMENTS: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("arguments", ARGUMENTS, ids=repr)
 def test_arguments_of_fibers(code: CodeImage, arguments: dict[str, Any]) -> None:
-    with pytest.raises(FiberError, match="found"):
+    with pytest.raises(FiberError, match=r"found"):
         Fiber(code.base, **arguments)
 
 
 @pytest.mark.parametrize("entry", [0, 1, -1, 2**63, 2**64, 2**200, True, 2**64 - 1])
 def test_entries_outside_code(entry: int) -> None:
-    with pytest.raises(trapline.CodeError, match="entry .* is outside code; expected an address"):
+    with pytest.raises(trapline.CodeError, match=r"entry .* is outside code; expected an address"):
         Fiber(entry)
 
 
 @pytest.mark.parametrize("entry", [None, 1.5, "a", b"a", [], len, CodeImage], ids=repr)
 def test_entries_of_no_kind(entry: Any) -> None:
-    with pytest.raises(FiberError, match="entry: found .*, expected a native function or the address of code"):
+    with pytest.raises(FiberError, match=r"entry: found .*, expected a native function or the address of code"):
         Fiber(entry)
 
 
@@ -220,9 +220,9 @@ def test_large_reserve(code: CodeImage) -> None:
         fiber.grow_stack(1 << 20)
     _, _, low, high = fiber.stack_bounds
     assert high - low == tuning.STACK_BYTES + (3 << 20)
-    with pytest.raises(FiberError, match="no more room"):
+    with pytest.raises(FiberError, match=r"no more room"):
         fiber.grow_stack(1 << 40)
-    with pytest.raises(FiberError, match="expected 0 or more"):
+    with pytest.raises(FiberError, match=r"expected 0 or more"):
         fiber.grow_stack(-1)
 
 
@@ -258,9 +258,9 @@ def test_writes_that_do_not_fit(code: CodeImage, name: str, value: Any) -> None:
     fiber = Fiber(code.base)
     fiber.resume()
     before = {register: fiber.registers[register] for register in fiber.registers}
-    with pytest.raises(FiberError, match="found"):
+    with pytest.raises(FiberError, match=r"found"):
         fiber.registers[name] = value
-    with pytest.raises(FiberError, match="found"):
+    with pytest.raises(FiberError, match=r"found"):
         setattr(fiber.registers, name, value)
     assert {register: fiber.registers[register] for register in fiber.registers} == before
     assert fiber.resume() is None
@@ -273,9 +273,9 @@ def test_targets(code: CodeImage, place: Any) -> None:
     event = fiber.resume()
     assert event is not None
     for use in (fiber.resume_at, event.jump):
-        with pytest.raises(FiberError, match="outside code|expected a label or an address"):
+        with pytest.raises(FiberError, match=r"outside code|expected a label or an address"):
             use(place)
-    with pytest.raises(trapline.CodeError, match="no label 'nowhere'"):
+    with pytest.raises(trapline.CodeError, match=r"no label 'nowhere'"):
         fiber.resume_at("nowhere")
     assert event.valid
     assert fiber.resume() is None
@@ -286,12 +286,12 @@ def test_saved_state_by_offset(code: CodeImage) -> None:
     fiber = Fiber(code.base)
     fiber.resume()
     for offset in (-1, -8, 161, 168, 504, 1 << 20, 1 << 62):
-        with pytest.raises(FiberError, match="expected a range of the saved state"):
+        with pytest.raises(FiberError, match=r"expected a range of the saved state"):
             fiber.read_word(offset)
-        with pytest.raises(FiberError, match="expected a range of the saved state"):
+        with pytest.raises(FiberError, match=r"expected a range of the saved state"):
             fiber.write_word(offset, 0)
     for offset, size in ((0, -1), (-1, 2), (0, 169), (160, 512), (512, 1 << 40), (1 << 62, 1 << 62)):
-        with pytest.raises(FiberError, match="expected a range of the saved state"):
+        with pytest.raises(FiberError, match=r"expected a range of the saved state"):
             fiber.read_state(offset, size)
     segments = fiber.read_word(8), fiber.read_word(32)
     for offset in (8, 32):
@@ -315,7 +315,7 @@ def test_handler_answers(code: CodeImage, answer: Any) -> None:
         code.function(0, handler=handler)()
     assert fibers[0].state is FiberState.UNWOUND
     fiber = Fiber(code.base)
-    with pytest.raises(FiberError, match="the handler returned"):
+    with pytest.raises(FiberError, match=r"the handler returned"):
         fiber.run(handler)
     assert fiber.state is FiberState.SUSPENDED
     assert fiber.resume() is None
@@ -337,11 +337,11 @@ def test_handler_raises(code: CodeImage) -> None:
         events.append(event)
         raise ZeroDivisionError("mine")
 
-    with pytest.raises(ZeroDivisionError, match="mine"):
+    with pytest.raises(ZeroDivisionError, match=r"mine"):
         code.function(0, handler=handler)()
     assert not events[0].valid
     fiber = Fiber(code.base)
-    with pytest.raises(ZeroDivisionError, match="mine"):
+    with pytest.raises(ZeroDivisionError, match=r"mine"):
         fiber.run(handler)
     assert events[1].valid
     assert fiber.resume() is None
@@ -377,7 +377,7 @@ def test_handler_gives_the_fiber_to_another_thread() -> None:
             pass
         kept.append((fiber, thread))
 
-    with pytest.raises(FiberError, match="it is running"):
+    with pytest.raises(FiberError, match=r"it is running"):
         code.function(0, handler=handler)()
     ((fiber, thread),) = kept
     assert fiber.state is FiberState.RUNNING
@@ -464,9 +464,9 @@ def test_made_without_init() -> None:
 def test_initialised_once(code: CodeImage) -> None:
     """A second __init__ would take the code away under a running call."""
     fiber, function = Fiber(code.base), code[1]
-    with pytest.raises(FiberError, match="initialised once"):
+    with pytest.raises(FiberError, match=r"initialised once"):
         fiber.__init__(code.base)  # type: ignore[misc]
-    with pytest.raises(FiberError, match="initialised once"):
+    with pytest.raises(FiberError, match=r"initialised once"):
         function.__init__(code.base, None, "l", "x", code, 0, 0, None)  # type: ignore[misc]
     assert function() == 7
 
@@ -477,7 +477,7 @@ def rss_bytes() -> int:
 
 
 def test_no_growth(code: CodeImage) -> None:
-    """200,000 fibers, each trapping and dropped, and as many calls that raise: neither Python's memory nor ours grows."""
+    """200,000 fibers, each trapping and dropped, and calls that raise: neither Python's memory nor ours grows."""
     counted = code.function(0, handler=lambda event: None)
     bad = code.function(1, "i64(i64)")
 

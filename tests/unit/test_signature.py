@@ -51,12 +51,12 @@ BAD += ["i32(*)", "*", "i32;", "i32->i32", None, 5, 1.5, b"i32", ["i32"], ("i32"
 @pytest.mark.parametrize("text", BAD, ids=repr)
 def test_bad(text: Any) -> None:
     """A FiberError that shows the text, wherever a signature is taken."""
-    with pytest.raises(trapline.FiberError, match="signature.*found.*expected"):
+    with pytest.raises(trapline.FiberError, match=r"signature.*found.*expected"):
         Signature.parse(text)
     code = trapline.CodeImage(INTEGER)
-    with pytest.raises(trapline.FiberError, match="signature"):
+    with pytest.raises(trapline.FiberError, match=r"signature"):
         code.function(0, text)
-    with pytest.raises(trapline.FiberError, match="signature"):
+    with pytest.raises(trapline.FiberError, match=r"signature"):
         trapline.Fiber(code.base, signature=text)
 
 
@@ -83,7 +83,7 @@ def test_integer_ranges(name: str) -> None:
         with pytest.raises(trapline.FiberError, match=rf"echo\+0x0: argument 0: found {value}, expected an integer"):
             echo(value)
     for wrong in (1.0, "1", None, b"1", 1j, [], math.nan):
-        with pytest.raises(trapline.FiberError, match="argument 0: found .*, expected an integer"):
+        with pytest.raises(trapline.FiberError, match=r"argument 0: found .*, expected an integer"):
             echo(wrong)
 
 
@@ -117,7 +117,7 @@ def test_by_python_type() -> None:
     for number in (0.1, -0.0, math.inf, 5e-324, Number(2.5)):
         assert struct.pack("d", float_(number)) == struct.pack("d", number)
     for wrong in (2**64, -(2**63) - 1, None, "1", 1j, b""):
-        with pytest.raises(trapline.FiberError, match="argument 0"):
+        with pytest.raises(trapline.FiberError, match=r"argument 0"):
             unsigned(wrong)
 
 
@@ -151,7 +151,7 @@ def test_floats() -> None:
     for function in (double, single):
         assert [function(value) for value in (7, True, Number(), Index())] == [7.0, 1.0, 1.5, 3.0]
         for wrong in ("1", None, b"", 1j, 10**400):
-            with pytest.raises(trapline.FiberError, match="argument 0: found .*, expected a number"):
+            with pytest.raises(trapline.FiberError, match=r"argument 0: found .*, expected a number"):
                 function(wrong)
         with pytest.raises(ZeroDivisionError):
             function(Broken())
@@ -167,14 +167,14 @@ def test_number_of_arguments(count: int) -> None:
             function(*range(wrong))
         with pytest.raises(trapline.FiberError, match=f"f.0x0: found {wrong} arguments, expected {count}"):
             trapline.Fiber(code.base, range(wrong), signature=f"i64({', '.join(['i64'] * count)})")
-    with pytest.raises(trapline.FiberError, match="keyword"):
+    with pytest.raises(trapline.FiberError, match=r"keyword"):
         function(*range(count), extra=1)  # type: ignore[call-arg]
 
 
 def test_too_many_arguments() -> None:
     code = trapline.CodeImage(INTEGER)
     for function in (code[0], code.function(0, f"i64({', '.join(['i64'] * 65)})")):
-        with pytest.raises(trapline.FiberError, match="found 65 arguments, expected at most 64"):
+        with pytest.raises(trapline.FiberError, match=r"found 65 arguments, expected at most 64"):
             function(*range(65))
 
 

@@ -142,6 +142,7 @@ class _Decoder:
             raise DecodeError(
                 "function and code section have inconsistent lengths",
                 offset=module.code_start or len(self._data),
+                section="code",
                 expected=f"{self._defined_functions} bodies",
                 found=str(len(module.code)),
             )
@@ -149,6 +150,7 @@ class _Decoder:
             raise DecodeError(
                 "data count and data section have inconsistent lengths",
                 offset=len(self._data),
+                section="data",
                 expected=f"{module.data_count} data segments",
                 found=str(len(module.data)),
             )
@@ -276,6 +278,7 @@ class _Decoder:
         flags = self._byte("limits")
         if flags > 1:
             if flags > 7:
+                # 8 is of the custom page sizes proposal; the tests of the core specification call it malformed.
                 raise DecodeError("malformed limits flags", offset=start, expected="0 or 1", found=f"{flags:#04x}")
             proposal = "memory64 proposal" if flags & 4 else "threads proposal"
             raise UnsupportedError(f"{proposal}: not supported", offset=start, found=f"limits flags {flags:#04x}")
@@ -344,6 +347,8 @@ class _Decoder:
                 module.globals.append(imported)
             case 4 if self._position < self._stop and self._data[self._position] == 0:
                 raise UnsupportedError("exceptions proposal: not supported", offset=kind_offset, found="a tag")
+            case 0x20:
+                raise UnsupportedError("custom descriptors proposal: not supported", offset=kind_offset)
             case _:
                 raise DecodeError("malformed import kind", offset=kind_offset, expected="0 to 3", found=f"{kind:#04x}")
         return Import(module_name, name, ExternKind(kind), imported, index, type_index, start)
