@@ -188,7 +188,30 @@ static int map_rx(struct tl_code *c, const struct tl_code *from, size_t start, s
 
 static void flush(uint8_t *start, size_t count) { __builtin___clear_cache((char *)start, (char *)start + count); }
 
-static struct tl_code *code_new(enum tl_code_kind kind, size_t capacity_bytes, size_t slots_bytes, int *error) {
+static void *reserve(void *wish, size_t bytes) {
+    return mmap(wish, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+}
+
+/* Address space for a stepping copy: its slots hold instructions of its home whose operands are relative to the pc, so
+ * no place of the one may be 2 GiB from any place of the other. A wish is a hint: the kernel goes elsewhere where the
+ * place is taken. */
+static void *reserve_near(const struct tl_code *home, size_t bytes) {
+    const uint64_t reach = (uint64_t)1 << 31, stride = (uint64_t)16 << 20, home_bytes = total_bytes(home);
+    uint64_t start = (uint64_t)home->rx, stop = start + home_bytes;
+    for (uint64_t away = 0; away + home_bytes + bytes < reach; away += stride) {
+        uint64_t wishes[2] = {stop + away, start - away - bytes};
+        for (int i = 0; i < 2; i++) {
+            void *m = reserve((void *)(uintptr_t)wishes[i], bytes);
+            uint64_t at = (uint64_t)m, low = at < start ? at : start, high = at + bytes > stop ? at + bytes : stop;
+            if (m == MAP_FAILED || high - low < reach) return m;
+            munmap(m, bytes);
+        }
+    }
+    return reserve(NULL, bytes); /* most instructions can do without */
+}
+
+static struct tl_code *code_new(enum tl_code_kind kind, size_t capacity_bytes, size_t slots_bytes,
+                                const struct tl_code *home, int *error) {
     struct tl_code *c = calloc(1, sizeof *c);
     *error = -ENOMEM;
     if (!c) return NULL;
@@ -196,7 +219,7 @@ static struct tl_code *code_new(enum tl_code_kind kind, size_t capacity_bytes, s
     c->fd = -1;
     c->capacity_bytes = capacity_bytes;
     c->slots_bytes = slots_bytes;
-    c->rx = mmap(NULL, total_bytes(c), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    c->rx = home ? reserve_near(home, total_bytes(c)) : reserve(NULL, total_bytes(c));
     if (c->rx == MAP_FAILED) {
         *error = -errno;
         free(c);
@@ -228,7 +251,7 @@ static struct tl_code *enlist(struct tl_code *c, int *error) {
 }
 
 struct tl_code *tl_code_image(size_t capacity_bytes, int *error) {
-    struct tl_code *c = code_new(TL_CODE_IMAGE, round_pages(capacity_bytes), 0, error);
+    struct tl_code *c = code_new(TL_CODE_IMAGE, round_pages(capacity_bytes), 0, NULL, error);
     if (!c) return NULL;
     *error = open_own(c);
     pthread_mutex_lock(&code_lock);
@@ -260,7 +283,7 @@ struct tl_code *tl_code_copy(struct tl_code *image, size_t slots, struct tl_code
         return NULL;
     }
     struct tl_code *c = code_new(home ? TL_CODE_STEPPING : TL_CODE_PRIVATE, image->capacity_bytes,
-                                 round_pages(slots * TL_SLOT_BYTES), error);
+                                 round_pages(slots * TL_SLOT_BYTES), home, error);
     if (!c) return NULL;
     pthread_mutex_lock(&code_lock);
     c->image = image;

@@ -36,7 +36,7 @@ else:
     configure = _core.configure
 
 # After `_core`, which refuses subinterpreters: cffi in a second interpreter may end the process.
-from trapline._native import ffi, lib  # noqa: E402
+from trapline._native import ffi, lib
 
 __all__ = [
     "CHECK_ADDRESS",

@@ -430,14 +430,14 @@ with tempfile.TemporaryFile() as file:
     count, stop = ctypes.c_uint64(), ctypes.c_uint32()
     loop = CodeImage(asm(LOOP))
     file.truncate(0)
-    faulthandler.dump_traceback_later(0.01, repeat=True, file=file)
-    def end():
-        until(lambda: os.fstat(file.fileno()).st_size > 50)
-        stop.value = 1
-    thread = threading.Thread(target=end)
-    thread.start()
+    # No other Python thread: the dump reads frames without the GIL, and crashes when a thread ends meanwhile.
+    def look(number, frame):
+        stop.value = os.fstat(file.fileno()).st_size > 50
+    signal.signal(signal.SIGALRM, look)
+    signal.setitimer(signal.ITIMER_REAL, 0.1, 0.1)
+    faulthandler.dump_traceback_later(0.01, file=file)
     loop[0](ctypes.addressof(count), ctypes.addressof(stop))
-    thread.join()
+    signal.setitimer(signal.ITIMER_REAL, 0)
     faulthandler.cancel_dump_traceback_later()
     assert faulthandler.disable() is True
 assert not faulthandler.is_enabled()
@@ -529,6 +529,8 @@ random.seed({seed})
 """ + """
 class Stop(Exception): pass
 armed = False
+def spin():  # a function, because Python 3.13.0 leaves the jump of such a loop out of a `try` around it
+    while signal.getitimer(signal.ITIMER_REAL)[0]: pass
 def stop(number, frame):
     if armed: raise Stop
 signal.signal(signal.SIGALRM, stop)
@@ -543,7 +545,7 @@ for _ in range(1500):
             signal.setitimer(signal.ITIMER_REAL, random.uniform(5e-6, 120e-6))
             for offset in range(8): copy.add_breakpoint(offset)
             for offset in range(8): copy.remove_breakpoint(offset)
-            while signal.getitimer(signal.ITIMER_REAL)[0]: pass
+            spin()
         finally:
             armed = False
             signal.setitimer(signal.ITIMER_REAL, 0)

@@ -5,6 +5,7 @@ ways of stopping must give one trace, that of the processor's rules (unicorn), a
 """
 
 import ctypes
+import mmap
 import threading
 from dataclasses import dataclass
 from types import ModuleType
@@ -451,8 +452,8 @@ def trace_by_steps(home: Home, program: Program, *, interrupts: bool = False) ->
 
 def offsets(image: CodeImage) -> list[int]:
     """Where the instructions of a program are, data left out."""
-    found = [instruction for instruction in image.disassemble() if image.is_instruction(instruction.address - image.base)]
-    return [instruction.address - image.base for instruction in found]
+    found = [instruction.address - image.base for instruction in image.disassemble()]
+    return [offset for offset in found if image.is_instruction(offset)]
 
 
 def trace_by_breakpoints(copy: CodeCopy, program: Program, *, interrupts: bool = False) -> Trace:
@@ -542,9 +543,7 @@ def test_breakpoints_everywhere(
     assert copy.read(0, copy.size_bytes) == pristine
 
 
-def test_one_breakpoint_at_each_instruction(
-    image: CodeImage, copy: CodeCopy, program: Program, stepped: Trace
-) -> None:
+def test_one_breakpoint_at_each_instruction(image: CodeImage, copy: CodeCopy, program: Program, stepped: Trace) -> None:
     for offset in offsets(image):
         copy.add_breakpoint(offset)
         found = trace_by_breakpoints(copy, program, interrupts=True)
@@ -837,6 +836,21 @@ def test_what_cannot_be_stepped() -> None:
     assert event.trap is TrapCode.INSTRUCTION_FETCH
     with pytest.raises(FiberError, match="outside code, where there is nothing to step"):
         fiber.step()
+
+
+def test_stepping_where_the_address_space_is_crowded() -> None:
+    """A stepping copy lies close enough to its home for operands relative to the pc, wherever others were mapped."""
+    source = "start: lea rax, [rip + start]\nmov ecx, dword ptr [rip + value]\nadd rax, rcx\nret\nvalue: .long 5"
+    image = CodeImage(assemble(source))
+    crowd = [mmap.mmap(-1, 1 << 30, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=0) for _ in range(6)]
+    later = CodeImage(assemble(source))
+    for home in (image, later, image.copy(), later.copy()):
+        fiber = Fiber(home["start"], (), signature="u64")
+        while fiber.step() is not None:
+            pass
+        assert fiber.result == home.address_of("start") + 5
+    for mapping in crowd:
+        mapping.close()
 
 
 # ---- beside other threads ----

@@ -315,9 +315,7 @@ def test_patches_beside_a_running_thread() -> None:
     functions = "\n".join(f"part{page}: mov al, 1\nadd rbx, rax\nret\n.zero 4090" for page in range(pages))
     calls = "\n".join(f"call part{page}" for page in range(pages))
     start = "start: push rbx\nxor ebx, ebx\nxor eax, eax"
-    image = CodeImage(
-        assemble(f"{start}\nagain: {calls}\ndec rdi\njnz again\nmov rax, rbx\npop rbx\nret\n{functions}")
-    )
+    image = CodeImage(assemble(f"{start}\nagain: {calls}\ndec rdi\njnz again\nmov rax, rbx\npop rbx\nret\n{functions}"))
     original = image.read(0, image.size_bytes)
     copy = image.copy()
     places = [image.labels[f"part{page}"] + 1 for page in range(pages)]

@@ -1,10 +1,10 @@
 """Seeded generation of valid modules that end: weighted toward control flow, memory edges, NaNs, traps and calls.
 
-`generate(seed)` gives the same module on every Python version. A module imports nothing. Each exported function `run0`,
-`run1`, ... refills a global of fuel and calls another function; calls spend that fuel, and branches back to a loop spend
-a local of each call, so that every run ends. Floats cross the border of the module as integers of their bits. `state`
-gives the mutable globals and the sizes of the memory and the tables. In a few modules `exhaust` calls itself without
-end, with no other effect, and in some there is a start function, which may trap.
+`generate(seed)` gives the same module on every Python version. A module imports nothing. Each exported function
+`run0`, `run1`, ... refills a global of fuel and calls another function; calls spend that fuel, and branches back to a
+loop spend a local of each call, so that every run ends. Floats cross the border of the module as integers of their
+bits. `state` gives the mutable globals and the sizes of the memory and the tables. In a few modules `exhaust` calls
+itself without end, with no other effect, and in some there is a start function, which may trap.
 
 With `deterministic_nans` (the default) each instruction whose NaN result the specification leaves open is followed by
 instructions that make any NaN the canonical one, so that every engine must agree on every bit.

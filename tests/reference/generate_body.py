@@ -402,7 +402,7 @@ class BodyGenerator:
             slot = self.rng.randrange(12)
             self.emit(const("i32", slot), op(0xD2, function), op(0x26, 0), const("i32", slot))
         else:
-            self.table_index(depth, 8)
+            self.table_index(depth, 16)  # beyond its end, too
         self.emit(op(0x11, self.around.builder.type_index(*function_type), 0))
 
     # Statements: each leaves the stack as it was.

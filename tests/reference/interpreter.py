@@ -113,6 +113,9 @@ class Interpreter:
         code, function = frame.code, frame.function
         types = code.types[frame.pc]
         height = len(frame.stack)
+        # Between a call_indirect and its return, its own operand is neither an operand nor an argument.
+        missing = len(types) - height - len(frame.arguments)
+        assert missing == 0 or (missing == 1 and code.operations[frame.pc][0] == Kind.CALL_INDIRECT), types
         return FrameState(
             frame.instance,
             function.defined_index,

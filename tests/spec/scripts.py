@@ -20,7 +20,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-__all__ = ["Command", "ScriptsAbsent", "convert", "load", "with_bytes"]
+__all__ = ["Command", "ScriptsAbsent", "from_text", "load"]
 
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = ROOT / ".cache" / "spec"
@@ -75,27 +75,28 @@ def load(name: str) -> list[Command]:
 
     They are as wabt's wast2json writes them, but that `content` holds the module's bytes in place of `filename`.
     """
-    text = (shared_folder() / "testsuite" / f"{name}.wast").read_bytes()
+    return from_text(name, (shared_folder() / "testsuite" / f"{name}.wast").read_bytes())
+
+
+def from_text(name: str, text: bytes) -> list[Command]:
+    """The commands of a script with this text; the name only helps to find it in the cache. Raises ScriptsAbsent."""
     key = hashlib.sha256(tool_hash() + text).hexdigest()[:24]
     cached = CACHE / f"{name.replace('/', '-')}-{key}.json"
     if not cached.exists():
+        commands = json.dumps(convert(Path(name).name, text))
         CACHE.mkdir(parents=True, exist_ok=True)
-        content = json.dumps(convert(Path(name).name, text))
         with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=CACHE, delete=False) as file:
-            file.write(content)
+            file.write(commands)
         Path(file.name).replace(cached)  # several processes may convert the same script
-    return with_bytes(json.loads(cached.read_text(encoding="utf-8")))
-
-
-def with_bytes(commands: list[Command]) -> list[Command]:
-    for command in commands:
+    found: list[Command] = json.loads(cached.read_text(encoding="utf-8"))
+    for command in found:
         if "content" in command:
             command["content"] = base64.b64decode(command["content"])
-    return commands
+    return found
 
 
 def convert(name: str, text: bytes) -> list[Command]:
-    """The commands of a script's text, with modules in base64. Raises ScriptsAbsent."""
+    """The commands with modules in base64."""
     escaped = DIRECTION.sub(lambda found: f"\\u{{{ord(found[0]):x}}}", text.decode("utf-8", "surrogateescape"))
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder, f"{name}.wast")

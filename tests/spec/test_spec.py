@@ -10,7 +10,7 @@ from tests.spec.embedder import TypedValue
 from tests.spec.embedders import EMBEDDERS
 from tests.spec.files import LATER, PARTLY, SUPPORTED
 from tests.spec.runner import OTHER_FEATURE, Runner, matches, run, same_words
-from tests.spec.scripts import Command, ScriptsAbsent, convert, load, with_bytes
+from tests.spec.scripts import Command, ScriptsAbsent, from_text, load
 
 RUN = [name for group in SUPPORTED.values() for name in group] + list(PARTLY)
 
@@ -65,7 +65,7 @@ def test_lines_left_out_are_those_of_modules(name: str) -> None:
 
 def script(text: str) -> list[Command]:
     try:
-        return with_bytes(convert("made-here", text.encode()))
+        return from_text("made-here", text.encode())
     except ScriptsAbsent as absent:
         pytest.skip(str(absent))
 

@@ -8,7 +8,7 @@ from tests.spec.scripts import ScriptsAbsent
 
 SEED = 20261120
 COUNT = 15_000
-CORPUS_COUNT = 150
+CORPUS_COUNT = 600
 
 
 @pytest.mark.parametrize(("corpus_only", "count"), [(False, COUNT), (True, CORPUS_COUNT)], ids=["mixed", "corpus"])

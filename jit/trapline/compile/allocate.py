@@ -40,7 +40,8 @@ class Shape(NamedTuple):
     """What an instruction asks of its operands: a register number, or one of the codes above.
 
     `clobbers` are registers it destroys; `early` says that the result is written before every operand is read.
-    `swaps` says that the first two operands may change places.
+    `swaps` says that the first two operands may change places. `call` says that it destroys every register and that all
+    inputs are places to move to at once, slots of the outgoing area included.
     """
 
     inputs: tuple[int, ...]
@@ -48,6 +49,7 @@ class Shape(NamedTuple):
     clobbers: tuple[int, ...] = ()
     early: bool = False
     swaps: bool = False
+    call: bool = False
 
 
 class Machine(Protocol):
@@ -155,11 +157,11 @@ class _Allocator:
         """A register that holds nothing, made so if need be by evicting whoever is used last."""
         pool = self._machine.floating if floating else self._machine.general
         held, pinned = self._held, self._pinned
-        if hint >= 0 and held[hint] < 0 and hint not in pinned:
+        if hint >= 0 and held[hint] < 0 and hint not in pinned and hint not in self._clobbered:
             return hint
         worst, worst_use = -1, -1
         for register in pool:
-            if register in pinned:
+            if register in pinned or register in self._clobbered:
                 continue
             value = held[register]
             if value < 0:
@@ -194,84 +196,12 @@ class _Allocator:
 
     # ---- instructions ----
 
-    def _clear(self, register: int, at: int) -> None:
-        """Make a fixed register empty, moving its value elsewhere in the class if that is free."""
+    def _vacate(self, register: int, at: int) -> None:
+        """Empty a register whose contents must go: elsewhere in the class if that is free, else to a slot."""
         value = self._held[register]
         if value < 0:
             return
-        if self._live.end[value] >= at:
-            pool = self._machine.floating if self._floating[value] else self._machine.general
-            for other in pool:
-                if self._held[other] < 0 and other not in self._pinned and other != register:
-                    self._load(value, other)
-                    return
-        self._evict(register)
-
-    def _instruction(self, value: int, at: int) -> None:
-        func, live = self._func, self._live
-        op = func.op[value]
-        if op == Op.CONST:
-            return
-        args = func.args[value]
-        shape = self._machine.shape(func, value)
-        if shape.swaps and live.end[args[0]] > at and live.end[args[1]] <= at and self._place[args[1]] >= 0:
-            args = (args[1], args[0], *args[2:])
-        self._pinned.clear()
-        self._expire(at)
-        ins = self._operands(args, shape, at)
-        for register in shape.clobbers:
-            if self._held[register] >= 0 and self._held[register] not in args:
-                self._clear_clobbered(register, at)
-        out = self._result(value, args, ins, shape, at)
-        self._steps.append(Step(_OP, value, tuple(ins), out))
-        for register in shape.clobbers:
-            if register != out and self._held[register] >= 0:
-                self._drop(register)
-        if out >= 0:
-            self._put(value, out)
-        if shape.output == SAME or shape.early:
-            self._expire(at + 1)
-        if out >= 0 and live.end[value] < at + 1:
-            self._drop(out)
-
-    def _operands(self, args: tuple[int, ...], shape: Shape, at: int) -> list[int]:
-        ins = [-1] * len(args)
-        wanted = shape.inputs
-        # Fixed registers first: what they hold must leave before anything else is placed.
-        for position, value in enumerate(args):
-            want = wanted[position]
-            if want < 0:
-                continue
-            if self._place[value] != want:
-                self._clear(want, at)
-                if self._place[value] >= 0 and (live_after(self._live, value, at) or value in args[position + 1 :]):
-                    self._steps.append(Step(_MOVE, value, (self._place[value],), want))
-                    self._held[want] = -2
-                else:
-                    self._load(value, want)
-            self._pinned.add(want)
-            ins[position] = want
-        for position, value in enumerate(args):
-            want = wanted[position]
-            if want >= 0:
-                continue
-            if want == NONE or (want == ANY and self._place[value] < 0):
-                ins[position] = -1 if self._constant[value] else self._slot(value)
-                continue
-            if self._place[value] < 0:
-                self._load(value, self._free_register(self._floating[value], at))
-            ins[position] = self._place[value]
-            self._pinned.add(ins[position])
-        for register in self._pinned:
-            if self._held[register] == -2:
-                self._held[register] = -1
-        return ins
-
-    def _clear_clobbered(self, register: int, at: int) -> None:
-        """A register that the instruction destroys: its value is saved if it is needed afterwards."""
-        value = self._held[register]
-        if live_after(self._live, value, at):
-            self._pinned.add(register)
+        if self._live.end[value] > at:
             pool = self._machine.floating if self._floating[value] else self._machine.general
             for other in pool:
                 if self._held[other] < 0 and other not in self._pinned and other not in self._clobbered:
@@ -281,7 +211,82 @@ class _Allocator:
         else:
             self._drop(register)
 
-    _clobbered: frozenset[int] = frozenset()
+    def _instruction(self, value: int, at: int) -> None:
+        func, live = self._func, self._live
+        if func.op[value] == Op.CONST:
+            return
+        args = func.args[value]
+        shape = self._machine.shape(func, value)
+        self._pinned.clear()
+        self._expire(at)
+        if shape.call:
+            self._call(value, args, shape, at)
+            return
+        if shape.swaps and live.end[args[0]] > at and live.end[args[1]] <= at and self._place[args[1]] >= 0:
+            args = (args[1], args[0], *args[2:])
+        self._clobbered = shape.clobbers
+        ins = self._operands(args, shape, at)
+        for register in shape.clobbers:
+            held = self._held[register]
+            if held >= 0:
+                # An operand that sits here is read before it is destroyed; it only loses its register.
+                self._vacate(register, at)
+        out = self._result(value, args, ins, shape, at)
+        self._steps.append(Step(_OP, value, tuple(ins), out))
+        self._clobbered = ()
+        if out >= 0:
+            self._put(value, out)
+
+    def _call(self, value: int, args: tuple[int, ...], shape: Shape, at: int) -> None:
+        """Everything that is needed afterwards goes to its slot; operands go where they are wanted, all at once."""
+        moves = []
+        for want, arg in zip(shape.inputs, args, strict=True):
+            source = self._reading(arg)
+            if source != want:
+                moves.append((want, source, arg))
+        self._steps.extend(self._parallel(moves))
+        for register, held in enumerate(self._held):
+            if held >= 0:
+                if self._live.end[held] > at:
+                    self._evict(register)
+                else:
+                    self._drop(register)
+        self._steps.append(Step(_OP, value, shape.inputs, shape.output))
+        if shape.output >= 0:
+            self._put(value, shape.output)
+
+    def _operands(self, args: tuple[int, ...], shape: Shape, at: int) -> list[int]:
+        ins = [-1] * len(args)
+        wanted = shape.inputs
+        for position, value in enumerate(args):  # copies into fixed registers, before anything else is placed
+            want = wanted[position]
+            if want < 0:
+                continue
+            if self._place[value] != want:
+                self._pinned.add(want)
+                self._vacate(want, at - 1)
+                source = self._reading(value)
+                if source < 0:
+                    self._steps.append(Step(_CONSTANT, value, (), want))
+                else:
+                    self._steps.append(Step(_MOVE, value, (source,), want))
+            self._pinned.add(want)
+            ins[position] = want
+        for position, value in enumerate(args):
+            want = wanted[position]
+            if want >= 0:
+                continue
+            place = self._place[value]
+            if want == NONE or (want == ANY and place < 0):
+                ins[position] = -1 if self._constant[value] else self._slot(value)
+                continue
+            if place < 0 or place in shape.clobbers:
+                self._load(value, self._free_register(self._floating[value], at))
+            ins[position] = self._place[value]
+            self._pinned.add(ins[position])
+        return ins
+
+    _clobbered: tuple[int, ...] = ()
 
     def _result(self, value: int, args: tuple[int, ...], ins: list[int], shape: Shape, at: int) -> int:
         func, live = self._func, self._live
@@ -292,11 +297,7 @@ class _Allocator:
         if hint >= 0:
             hint = self._param_register(hint)
         if shape.output >= 0:
-            if self._held[shape.output] >= 0:
-                if live_after(live, self._held[shape.output], at):
-                    self._clear(shape.output, at)
-                else:
-                    self._drop(shape.output)
+            self._vacate(shape.output, at)
             return shape.output
         if shape.output == SAME:
             first = args[0]
@@ -443,8 +444,6 @@ class _Allocator:
             source = self._reading(arg)
             if source != place:
                 moves.append((place, source, arg))
-            if place < SLOT and self.out.slot[param] >= 0:
-                pass  # stored at the start of the block
         self.out.edge_moves[number].append(self._parallel(moves))
 
     def _reading(self, value: int) -> int:
@@ -496,9 +495,7 @@ class _Allocator:
             self._pinned.clear()
             for position, edge in enumerate(block.edges):
                 self._edge(number, position, edge, at)
-            self._alive = [value for value in range(len(self._place)) if self._place[value] >= 0] if False else [
-                value for value in self._held if value >= 0
-            ]
+            self._alive = [value for value in self._held if value >= 0]
         return self.out
 
 

@@ -35,39 +35,37 @@ def _ctz(a: int, bits: int) -> int:
     return (a & -a).bit_length() - 1 if a else bits
 
 
-def _binaries() -> dict[int, Binary]:
-    table: dict[int, Binary] = {}
-    for base, mask, bits, signed in ((0x46, M32, 32, _s32), (0x51, M64, 64, _s64)):
-        compares: list[Binary] = [
-            lambda a, b: int(a == b),
-            lambda a, b: int(a != b),
-            lambda a, b, s=signed: int(s(a) < s(b)),
-            lambda a, b: int(a < b),
-            lambda a, b, s=signed: int(s(a) > s(b)),
-            lambda a, b: int(a > b),
-            lambda a, b, s=signed: int(s(a) <= s(b)),
-            lambda a, b: int(a <= b),
-            lambda a, b, s=signed: int(s(a) >= s(b)),
-            lambda a, b: int(a >= b),
-        ]
-        for at, function in enumerate(compares):
-            table[base + at] = function
-        first = 0x6A if bits == 32 else 0x7C
-        table[first] = lambda a, b, m=mask: a + b & m
-        table[first + 1] = lambda a, b, m=mask: a - b & m
-        table[first + 2] = lambda a, b, m=mask: a * b & m
-        table[first + 7] = lambda a, b: a & b
-        table[first + 8] = lambda a, b: a | b
-        table[first + 9] = lambda a, b: a ^ b
-        table[first + 10] = lambda a, b, m=mask, n=bits: a << b % n & m
-        table[first + 11] = lambda a, b, m=mask, n=bits, s=signed: s(a) >> b % n & m
-        table[first + 12] = lambda a, b, n=bits: a >> b % n
-        table[first + 13] = lambda a, b, m=mask, n=bits: _rotl(a, b, n, m)
-        table[first + 14] = lambda a, b, m=mask, n=bits: _rotl(a, n - b % n, n, m)
-    return table
+def _family(bits: int) -> dict[int, Binary]:
+    """The operations of one width, by opcode. Core specification 4.3.2."""
+    mask = (1 << bits) - 1
+    signed = _s32 if bits == 32 else _s64
+    compare, arithmetic = (0x46, 0x6A) if bits == 32 else (0x51, 0x7C)
+    return {
+        compare: lambda a, b: int(a == b),
+        compare + 1: lambda a, b: int(a != b),
+        compare + 2: lambda a, b: int(signed(a) < signed(b)),
+        compare + 3: lambda a, b: int(a < b),
+        compare + 4: lambda a, b: int(signed(a) > signed(b)),
+        compare + 5: lambda a, b: int(a > b),
+        compare + 6: lambda a, b: int(signed(a) <= signed(b)),
+        compare + 7: lambda a, b: int(a <= b),
+        compare + 8: lambda a, b: int(signed(a) >= signed(b)),
+        compare + 9: lambda a, b: int(a >= b),
+        arithmetic: lambda a, b: a + b & mask,
+        arithmetic + 1: lambda a, b: a - b & mask,
+        arithmetic + 2: lambda a, b: a * b & mask,
+        arithmetic + 7: lambda a, b: a & b,
+        arithmetic + 8: lambda a, b: a | b,
+        arithmetic + 9: lambda a, b: a ^ b,
+        arithmetic + 10: lambda a, b: a << b % bits & mask,
+        arithmetic + 11: lambda a, b: signed(a) >> b % bits & mask,
+        arithmetic + 12: lambda a, b: a >> b % bits,
+        arithmetic + 13: lambda a, b: _rotl(a, b, bits, mask),
+        arithmetic + 14: lambda a, b: _rotl(a, bits - b % bits, bits, mask),
+    }
 
 
-_BINARY: Final = _binaries()
+_BINARY: Final = {**_family(32), **_family(64)}
 _UNARY: Final[dict[int, Unary]] = {
     0x45: lambda a: int(a == 0),
     0x50: lambda a: int(a == 0),

@@ -531,7 +531,7 @@ class _Lowering:
             assert reachable[index], f"opcode {index} is reached, but validation says that it is not"
             stack_at[index] = self._cell
             if code == 0x20:
-                self._push(self._locals[immediates[index]])  # type: ignore[index]
+                self._push(self._locals[immediates[index]])  # type: ignore[call-overload]
                 continue
             plain = _PLAIN.get(code)
             if plain is not None:

@@ -53,8 +53,8 @@ def step(fiber: Fiber) -> Event | None:
         return fiber.resume()  # not an instruction: the machine says so
     stays = decoded.kind not in _TRANSFERS or (decoded.target is not None and decoded.target in home)
     if stays:
-        again = fiber.resume_through(home.step_copies.slot(home, decoded, always=True))
-        return again
+        once: Event | None = fiber.resume_through(home.step_copies.slot(home, decoded, always=True))
+        return once
     if fiber.interrupt_pending:
         return fiber.resume()  # it stops before the instruction, which must not have happened then
     before = {name: fiber.registers[name] for name in _TRANSFER_REGISTERS}

@@ -40,7 +40,7 @@ from trapline.wasm.types import (
 MAGIC: Final = b"\0asm"
 VERSION: Final = b"\1\0\0\0"
 
-# The rank of each section id in the order that 5.5.17 asks for; the data count section comes before the code section.
+# The rank of each section id in the order that 5.5.16 asks for; the data count section comes before the code section.
 _RANKS: Final = {1: 1, 2: 2, 3: 3, 4: 4, 5: 5, 6: 7, 7: 8, 8: 9, 9: 10, 12: 11, 10: 12, 11: 13}
 
 _PROPOSAL_FORMS: Final = frozenset({0x4E, 0x4F, 0x50, 0x5E, 0x5F, 0x5D, 0x4C, 0x4D})

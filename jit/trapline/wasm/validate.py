@@ -1,4 +1,4 @@
-"""Validation of a module. Core specification 3.5 (modules), 3.2 (types), 3.3.10 (constant expressions).
+"""Validation of a module. Core specification 3.4 (modules), 3.2 (types), 3.3.10 (constant expressions).
 
 `validate` checks everything outside function bodies at once; bodies are checked one by one, when they are needed
 (`validate_body`) or all together (``validate(module, bodies=True)``).
@@ -205,7 +205,7 @@ def _check_data(module: Module) -> None:
 
 
 def _declared_functions(module: Module) -> set[int]:
-    """The functions named outside bodies and the start section: exports, globals, element segments. 3.5.15, C.refs."""
+    """The functions named outside bodies and the start section: exports, globals, element segments. 3.4.10, C.refs."""
     declared = {export.index for export in module.exports if export.kind == ExternKind.FUNCTION}
     expressions = list(module.global_inits)
     for segment in module.elements:

@@ -407,7 +407,7 @@ class _Checker:
             self._br_table(immediate[0], immediate[1])
         elif opcode == 0x11:
             self._call_indirect(immediate[0], immediate[1])
-        else:
+        elif opcode != 0x01:
             self._reference_or_bulk(opcode, immediate)
 
     def _select(self) -> None:
