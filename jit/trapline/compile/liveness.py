@@ -136,14 +136,16 @@ def _state_ends(func: Func, live: Liveness, chains: list[list[tuple[int, int]]])
         named(value, count)
     chain: list[int] = []
     for index, cell in enumerate(func.stack_at):
-        if cell == -2 or (chain and cell == chain[-1]):
+        if cell == -2:
             continue
-        while chain and chain[-1] > cell:
-            named(func.cell_value[chain.pop()], index)
         missing = []
+        # A cell has a higher number than the cells below it, so the two chains meet where the higher end gives way.
         while cell != (chain[-1] if chain else -1):
-            missing.append(cell)
-            cell = func.cell_below[cell]
+            if chain and chain[-1] > cell:
+                named(func.cell_value[chain.pop()], index)
+            else:
+                missing.append(cell)
+                cell = func.cell_below[cell]
         chain.extend(reversed(missing))
     while chain:
         named(func.cell_value[chain.pop()], count)
