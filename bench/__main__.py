@@ -27,7 +27,7 @@ def report() -> str:
     """Every saved result as one Markdown page."""
     import json
 
-    parts = ["# Results", "", "Written by `python -m bench`. Nanoseconds per operation; see each file for its machine.", ""]
+    parts = ["# Results", "", "Written by `python -m bench`: nanoseconds per operation.", ""]
     for question in QUESTIONS:
         path = RESULTS / f"{question}.json"
         if not path.exists():
@@ -37,8 +37,8 @@ def report() -> str:
         parts += [
             table(saved["title"], [Row(**row) for row in saved["rows"]]),
             "",
-            f"{where['cpu']}, {where['cores']} cores, {where['virtual']}, Linux {where['kernel']}, "
-            f"Python {where['python']}; `python -m bench {question}`",
+            f"{where['cpu']}{' (virtual machine)' if where['virtual machine'] else ''}, {where['cores']} cores, "
+            f"Linux {where['kernel']}, Python {where['python']}; `python -m bench {question}`",
             "",
         ]
     return "\n".join(parts)

@@ -19,9 +19,8 @@ def floors() -> ctypes.CDLL:
     built = folder / "floors.so"
     if not built.exists() or built.stat().st_mtime < SOURCE.stat().st_mtime:
         compiler = (sysconfig.get_config_var("CC") or "cc").split()[0]
-        subprocess.run(
-            [compiler, "-O2", "-Wall", "-Wextra", "-fPIC", "-shared", "-pthread", str(SOURCE), "-o", str(built)], check=True
-        )
+        flags = ["-O2", "-Wall", "-Wextra", "-fPIC", "-shared", "-pthread"]
+        subprocess.run([compiler, *flags, str(SOURCE), "-o", str(built)], check=True)
     library = ctypes.CDLL(str(built))
     for name in ("steps_ptrace", "signal_latency"):
         getattr(library, name).restype = ctypes.c_double

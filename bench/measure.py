@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import platform
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -98,24 +98,17 @@ def machine() -> dict[str, Any]:
         if line.startswith(("model name", "CPU part")):
             cpu = line.split(":", 1)[1].strip()
             break
-    found = subprocess.run(["systemd-detect-virt"], capture_output=True, text=True, check=False) if _has_virt() else None
     flags = Path("/proc/cpuinfo").read_text()
     return {
         "cpu": cpu,
-        "cores": len(__import__("os").sched_getaffinity(0)),
-        "virtual": (found.stdout.strip() if found else None) or ("hypervisor" in flags and "hypervisor") or "none",
+        "cores": len(os.sched_getaffinity(0)),
+        "virtual machine": "hypervisor" in flags,
         "avx512": "avx512f" in flags,
         "kernel": platform.release(),
         "machine": platform.machine(),
         "python": platform.python_version(),
         "compiler": platform.python_compiler(),
     }
-
-
-def _has_virt() -> bool:
-    import shutil
-
-    return shutil.which("systemd-detect-virt") is not None
 
 
 def table(title: str, rows: Sequence[Row]) -> str:
@@ -130,14 +123,17 @@ def table(title: str, rows: Sequence[Row]) -> str:
 def save(question: str, title: str, rows: Sequence[Row]) -> None:
     """Write bench/results/<question>.json."""
     RESULTS.mkdir(exist_ok=True)
-    body = {"title": title, "machine": machine(), "argv": ["python", "-m", "bench", question], "rows": [vars(r) for r in rows]}
+    body = {
+        "title": title,
+        "machine": machine(),
+        "command": f"python -m bench {question}",
+        "rows": [vars(row) for row in rows],
+    }
     (RESULTS / f"{question}.json").write_text(json.dumps(body, indent=1) + "\n", encoding="utf-8")
 
 
 def pin() -> None:
     """Stay on one processor where there are two: migrations are not what is measured."""
-    import os
-
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) > 1:
         os.sched_setaffinity(0, {cores[-1]})

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import trapline
-from trapline.native import lib
 from bench.floors import floors
 from bench.measure import Case
 from bench.programs import image
+from trapline.native import lib
 
 TITLE = "Trap to Python and back, per event"
 SIGNAL = "C: int3, empty handler, sigreturn"

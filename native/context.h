@@ -29,6 +29,8 @@ void tl_context_inject(ucontext_t *context, struct tl_fiber *fiber, const char *
 void tl_context_save(const ucontext_t *context, struct tl_fiber *fiber);
 /* Sends the interrupted code to `pc` with the record as its argument. */
 void tl_context_restart(ucontext_t *context, struct tl_fiber *fiber, const char *pc);
+/* 1 when the signal is a single step that code brought along into a stub: the frame then goes on without steps. */
+int tl_context_step_in_stub(ucontext_t *context, const siginfo_t *info);
 /* What the frame says of the fault. */
 void tl_context_fault(const ucontext_t *context, const siginfo_t *info, struct tl_fault *fault);
 
@@ -38,6 +40,8 @@ int tl_arch_start(void);
 void tl_arch_record_new(struct tl_fiber *fiber);
 /* Empty registers, pc at `entry`, sp below the words that lead to tl_stub_exit. */
 void tl_arch_record_reset(struct tl_fiber *fiber, uint64_t entry);
+/* Takes out of a record what the machine would refuse to resume with. */
+void tl_arch_before_resume(struct tl_fiber *fiber);
 uint64_t tl_arch_pc(const struct tl_fiber *fiber);
 void tl_arch_set_pc(struct tl_fiber *fiber, uint64_t pc);
 uint64_t tl_arch_sp(const struct tl_fiber *fiber);

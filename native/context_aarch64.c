@@ -237,4 +237,12 @@ int tl_arch_breakpoint_pc(const struct tl_fiber *fiber, uint64_t *trap_pc) {
 
 int tl_arch_direct_allowed(void) { return direct_allowed; }
 
+/* Nothing in user mode can turn steps on, and tl_arch_set_pc and the resume stub mask what they write. */
+int tl_context_step_in_stub(ucontext_t *context, const siginfo_t *info) {
+    (void)context, (void)info;
+    return 0;
+}
+
+void tl_arch_before_resume(struct tl_fiber *fiber) { (void)fiber; }
+
 #endif

@@ -17,6 +17,10 @@
 #define RFLAGS_RF 0x10000u /* the next instruction passes an execution breakpoint (Intel SDM vol. 3, 17.3.1.1) */
 #define CS_USER64 0x33u
 #define SS_USER 0x2bu
+#define RFLAGS_TF 0x100u
+/* CF PF AF ZF SF TF DF OF RF AC ID: what user code can have. NT and the system's flags would make iretq fault. */
+#define RFLAGS_USER 0x250dd5u
+#define VECTOR_DEBUG 1
 #define VECTOR_BREAKPOINT 3u
 #define VECTOR_PAGE_FAULT 14u
 #define PAGE_FAULT_WRITE 2u  /* bit 1 of the error code, as bit 4 below */
@@ -24,6 +28,8 @@
 #define XFEATURE_SSE 2u
 #define XFEATURE_PKRU (1u << 9)
 #define XFEATURE_AMX (3u << 17)
+
+extern const char __start_tl_stubs[], __stop_tl_stubs[]; /* the linker's bounds of the section tl_stubs */
 
 static uint32_t xsave_mask[2];
 static int direct_allowed;
@@ -79,6 +85,14 @@ void tl_context_restart(ucontext_t *context, struct tl_fiber *fiber, const char 
     g[REG_RIP] = (greg_t)pc;
     g[REG_RSP] = (greg_t)*slot(fiber, TL_HOST_SP);
     g[REG_RDI] = (greg_t)fiber;
+}
+
+int tl_context_step_in_stub(ucontext_t *context, const siginfo_t *info) {
+    greg_t *g = context->uc_mcontext.gregs;
+    const char *pc = (const char *)g[REG_RIP];
+    if (info->si_signo != SIGTRAP || g[REG_TRAPNO] != VECTOR_DEBUG || pc < __start_tl_stubs || pc >= __stop_tl_stubs) return 0;
+    g[REG_EFL] &= ~(greg_t)RFLAGS_TF;
+    return 1;
 }
 
 void tl_context_fault(const ucontext_t *context, const siginfo_t *info, struct tl_fault *fault) {
@@ -181,6 +195,10 @@ uint64_t tl_arch_float_result(const struct tl_fiber *fiber) {
     uint64_t bits;
     memcpy(&bits, (const uint8_t *)fiber + TL_XSAVE_XMM, 8);
     return bits;
+}
+
+void tl_arch_before_resume(struct tl_fiber *fiber) {
+    *slot(fiber, TL_RFLAGS) = (*slot(fiber, TL_RFLAGS) & RFLAGS_USER) | RFLAGS_HOST;
 }
 
 uint64_t tl_arch_pc(const struct tl_fiber *fiber) { return fiber->record[TL_RIP / 8]; }

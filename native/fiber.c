@@ -224,6 +224,7 @@ int tl_fiber_run(struct tl_fiber *f, int wants_tick) {
     f->fork_generation = tl_fork_generation;
     atomic_store_explicit(&f->tid, self->tid, memory_order_relaxed);
     uint8_t started = f->started;
+    if (started) tl_arch_before_resume(f);
     f->started = 1;
     self->cur = f;
     atomic_signal_fence(memory_order_seq_cst);

@@ -141,8 +141,12 @@ static void deliver(struct tl_fiber *fiber, ucontext_t *context, uint32_t stop, 
     }
 }
 
-static int in_fiber_stack(const struct tl_fiber *fiber, uint64_t sp) {
-    return sp >= (uint64_t)fiber->mapping && sp <= (uint64_t)fiber->stack_high;
+/* Whether the interrupted code was itself a signal handler: then a jump to nowhere is that handler's. */
+static int on_altstack(uint64_t sp) {
+    stack_t now;
+    if (sigaltstack(NULL, &now) || now.ss_flags & SS_DISABLE) return 0;
+    uint64_t low = (uint64_t)now.ss_sp;
+    return sp >= low && sp <= low + now.ss_size;
 }
 
 /* Not a page fault, which in there can only be the host's own stack overflow. */
@@ -159,9 +163,10 @@ static void on_fault(int sig, siginfo_t *info, void *raw) {
     if (fiber && info->si_code > 0) {
         struct tl_range row;
         struct tl_fault fault;
+        if (tl_context_step_in_stub(context, info)) return;
         tl_context_fault(context, info, &fault);
         if (tl_range_find(tl_context_pc(context), &row) ||
-            (fault.fetch && in_fiber_stack(fiber, tl_context_sp(context)))) {
+            (fault.fetch && !on_altstack(tl_context_sp(context)))) {
             fiber->fault = fault;
             errno = error;
             deliver(fiber, context, TL_STOP_TRAP, fiber->path);

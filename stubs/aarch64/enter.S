@@ -5,7 +5,7 @@
 #if defined(__aarch64__)
 #include "host_frame.h"
 
-    .section .text.tl_stubs, "ax", %progbits
+    .section tl_stubs, "ax", %progbits
 
 /* int tl_stub_enter(struct tl_fiber *fiber): runs a fiber that has never run.
  *

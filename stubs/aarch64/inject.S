@@ -5,7 +5,7 @@
 #if defined(__aarch64__)
 #include "host_frame.h"
 
-    .section .text.tl_stubs, "ax", %progbits
+    .section tl_stubs, "ax", %progbits
 
 /* In:        by sigreturn: x0 = record, sp = the record's host stack pointer (the handler has put the fiber's x0, sp,
  *            pc and PSTATE into the record); every other register is the fiber's.

@@ -12,7 +12,7 @@
 #define FPSIMD_BYTES 0x210
 #define SS_INVALID 0x1000
 
-    .section .text.tl_stubs, "ax", %progbits
+    .section tl_stubs, "ax", %progbits
 
 /* int tl_stub_resume(struct tl_fiber *fiber)
  *

@@ -5,7 +5,7 @@
 #if defined(__aarch64__)
 #include "host_frame.h"
 
-    .section .text.tl_stubs, "ax", %progbits
+    .section tl_stubs, "ax", %progbits
 
 /* In:        called by native code on a fiber, by bl or blr. Needs no stack.
  * Out:       every register into the record as it was before the call, but for x30 and pc, which are both the return

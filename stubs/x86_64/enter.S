@@ -5,7 +5,7 @@
 #if defined(__x86_64__)
 #include "host_frame.h"
 
-    .section .text.tl_stubs, "ax", @progbits
+    .section tl_stubs, "ax", @progbits
 
 /* int tl_stub_enter(struct tl_fiber *fiber): runs a fiber that has never run.
  *
@@ -92,7 +92,11 @@ tl_stub_exit:
     movups  %xmm0, TL_XSAVE_XMM(%rdi)
     movups  %xmm1, TL_XSAVE_XMM+16(%rdi)
     movl    $TL_STOP_FINISHED, TL_STOP(%rdi)
-    mov     TL_HOST_SP(%rdi), %rsp
+    fnstsw  %ax                         /* a pending exception (bit 7) or a stack that is not empty (TOP, bits 11-13) */
+    testl   $0x3880, %eax               /* breaks the convention, and the next x87 instruction of the host with it */
+    jz      1f
+    fninit
+1:  mov     TL_HOST_SP(%rdi), %rsp
     CFI_IN_HOST_FRAME
     pushfq
     .cfi_adjust_cfa_offset 8

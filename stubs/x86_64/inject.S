@@ -5,7 +5,7 @@
 #if defined(__x86_64__)
 #include "host_frame.h"
 
-    .section .text.tl_stubs, "ax", @progbits
+    .section tl_stubs, "ax", @progbits
 
 /* In:        by sigreturn: rdi = record, rsp = the record's host stack pointer, rflags = 0x202 (the handler has put
  *            the fiber's rip, rflags, rsp and rdi into the record); every other register is the fiber's.

@@ -5,7 +5,7 @@
 #if defined(__x86_64__)
 #include "host_frame.h"
 
-    .section .text.tl_stubs, "ax", @progbits
+    .section tl_stubs, "ax", @progbits
 
 /* int tl_stub_resume(struct tl_fiber *fiber)
  *

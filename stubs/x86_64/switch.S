@@ -5,7 +5,7 @@
 #if defined(__x86_64__)
 #include "host_frame.h"
 
-    .section .text.tl_stubs, "ax", @progbits
+    .section tl_stubs, "ax", @progbits
 
 /* In:        called by native code on a fiber. Needs 24 bytes of stack, the return address included.
  * Out:       every register into the record, as it was before the call but for rip, which is the return address;

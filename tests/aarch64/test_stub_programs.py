@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from tests.stubs.test_programs import build, cases, run
 
 EMULATOR = "qemu-aarch64-static"

@@ -30,7 +30,6 @@ def code(text: str, arch: str = "x86_64", **more: object) -> str:
         ("mov rax, 1 # one", "48c7c001000000"),
         ("mov eax, edi; ret # two", "89f8c3"),
         (".ascii \"a;b\"; ret;", "613b62c3"),
-        ("mov rax, 1 # one", "48c7c001000000"),
         ("mov rax, 1 // é", "48c7c001000000"),
         ("mov rax, [0x1000]", "488b042500100000"),
         ("add dword ptr fs:[0], 5", "648304250000000005"),

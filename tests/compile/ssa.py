@@ -81,10 +81,10 @@ def _key(op: int) -> Any:
 
 
 _LOADS: dict[int, tuple[int, Callable[[int], int] | None]] = {
-    **{0x28: (4, None), 0x29: (8, None), 0x2A: (4, None), 0x2B: (8, None)},
-    **{0x2C: (1, sign_extend(8, 32)), 0x2D: (1, None), 0x2E: (2, sign_extend(16, 32)), 0x2F: (2, None)},
-    **{0x30: (1, sign_extend(8, 64)), 0x31: (1, None), 0x32: (2, sign_extend(16, 64)), 0x33: (2, None)},
-    **{0x34: (4, sign_extend(32, 64)), 0x35: (4, None)},
+    0x28: (4, None), 0x29: (8, None), 0x2A: (4, None), 0x2B: (8, None),
+    0x2C: (1, sign_extend(8, 32)), 0x2D: (1, None), 0x2E: (2, sign_extend(16, 32)), 0x2F: (2, None),
+    0x30: (1, sign_extend(8, 64)), 0x31: (1, None), 0x32: (2, sign_extend(16, 64)), 0x33: (2, None),
+    0x34: (4, sign_extend(32, 64)), 0x35: (4, None),
 }
 _STORES = {0x36: 4, 0x37: 8, 0x38: 4, 0x39: 8, 0x3A: 1, 0x3B: 2, 0x3C: 1, 0x3D: 2, 0x3E: 4}
 _LIBRARY = {
@@ -191,17 +191,17 @@ class _Activation:
         args = [values[arg] for arg in func.args[instruction] if op != Op.RESULT]
         if op in (Op.CONST, Op.JUMP):
             return 0
-        elif op == Op.BRANCH:
+        if op == Op.BRANCH:
             return 0 if args[0] else 1
-        elif op == Op.SWITCH:
+        if op == Op.SWITCH:
             edges = next(block for block in func.blocks if block.instructions[-1:] == [instruction]).edges
             return min(args[0], len(edges) - 1)
-        elif op == Op.RETURN:
+        if op == Op.RETURN:
             self._returned = args
             return None
-        elif op == Op.TRAP:
+        if op == Op.TRAP:
             raise Trap(TrapKind.UNREACHABLE)
-        elif op == Op.RESULT:
+        if op == Op.RESULT:
             values[instruction] = self._results[func.args[instruction][0]][imm]
         elif op in (Op.CALL, Op.CALL_INDIRECT):
             self._call(instruction, op, args, imm)

@@ -6,6 +6,7 @@ import importlib.util
 import re
 
 import pytest
+
 from tests.conftest import Finished, RunPython
 from tests.crash.scripts import PRELUDE, x86_64_only
 

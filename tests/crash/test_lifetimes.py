@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from tests.conftest import Finished, RunPython
 from tests.crash.scripts import PRELUDE, x86_64_only
 

@@ -25,9 +25,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import wasmtime
+
 from tests.spec.files import LATER, PARTLY, SUPPORTED
 from tests.spec.scripts import load, shared_folder
-
 from trapline.errors import ModuleError, UnsupportedError
 from trapline.wasm.body import decode_body
 from trapline.wasm.decode import decode

@@ -9,8 +9,8 @@ import threading
 from collections.abc import Callable
 
 import pytest
-from tests.inject.poison import poison
 
+from tests.inject.poison import poison
 from trapline import CHECK_ADDRESS, CodeImage, Fiber, FiberError, Registers, StopReason, assemble
 from trapline.native import HOST
 

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+
 from tests.reference.compare import MEMORY_PAGES, Disagreement, Wasmtime, by_reference, compare
 from tests.reference.generate import generate
 from tests.reference.interpreter import Interpreter, Limit

@@ -12,6 +12,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
+
 from tests.reference.binary import FunctionType, Limits, MemoryType, TableType, decode
 from tests.reference.encode import ModuleBuilder, const, op
 from tests.reference.interpreter import FrameState, Interpreter, Limit

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from tests.spec.embedder import TypedValue
 from tests.spec.embedders import EMBEDDERS
 from tests.spec.files import LATER, PARTLY, SUPPORTED

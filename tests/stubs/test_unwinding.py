@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from tests.stubs.test_programs import HERE, TIMEOUT_S, build
 
 STUBS = {"enter", "exit", "inject", "resume", "check", "unwind", "leave_handler"}

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.conftest import RunPython
 
 import trapline
+from tests.conftest import RunPython
 from trapline import CodeError, CodeImage, NativeError, TraplineError, assemble
 
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="the machine code here is x86-64")

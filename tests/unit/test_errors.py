@@ -7,9 +7,9 @@ import pickle
 import platform
 
 import pytest
-from tests.conftest import RunPython
 
 import trapline
+from tests.conftest import RunPython
 from trapline import CodeImage, Fiber, Trap, TrapCode, TraplineError, assemble, errors
 
 x86_64_only = pytest.mark.skipif(platform.machine() != "x86_64", reason="the machine code here is x86-64")

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.conftest import RunPython
 
 import trapline
+from tests.conftest import RunPython
 from trapline import CodeImage, Fiber, FiberError, FiberState, StopReason, Trap, tuning
 
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="the machine code here is x86-64")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import wasmtime
-from tests.wasm.build import one_function
 
+from tests.wasm.build import one_function
 from trapline.errors import DecodeError
 from trapline.wasm.body import Body, decode_body
 from trapline.wasm.decode import decode

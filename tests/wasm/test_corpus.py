@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.spec.scripts import ScriptsAbsent, shared_folder
 
+from tests.spec.scripts import ScriptsAbsent, shared_folder
 from trapline.errors import UnsupportedError
 from trapline.wasm.body import decode_body
 from trapline.wasm.decode import decode

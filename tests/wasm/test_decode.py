@@ -7,8 +7,8 @@ import time
 
 import pytest
 import wasmtime
-from tests.wasm.build import custom, function_type, leb, module, name, one_function, section, vector
 
+from tests.wasm.build import custom, function_type, leb, module, name, one_function, section, vector
 from trapline.errors import DecodeError, ModuleError, UnsupportedError, ValidationError
 from trapline.wasm.body import decode_body
 from trapline.wasm.decode import decode

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from tests.fuzz.mutate_modules import run, seeds
 from tests.spec.scripts import ScriptsAbsent
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.wasm.build import custom, leb, module, name, section, vector
 
+from tests.wasm.build import custom, leb, module, name, section, vector
 from trapline.wasm.decode import decode
 from trapline.wasm.names import Names, decode_names
 

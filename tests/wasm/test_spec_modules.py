@@ -10,9 +10,9 @@ import itertools
 from collections import Counter
 
 import pytest
+
 from tests.spec.files import LATER, PARTLY, SUPPORTED
 from tests.spec.scripts import Command, ScriptsAbsent, load
-
 from trapline.errors import DecodeError, ModuleError, UnsupportedError, ValidationError
 from trapline.wasm.decode import decode
 from trapline.wasm.validate import validate

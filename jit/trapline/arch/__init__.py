@@ -66,10 +66,9 @@ class Arch:
 
     `registers` in the order in which a person reads them; `shown` names those a short report prints. `aliases` are
     further names. `trap_code` is the breakpoint instruction, and `trap_behind_bytes` how far behind its start the
-    machine reports it. `classify` names a fault; its second argument reads the
-    bytes at the pc, as many as can be read. `initial` is what an extended-state component holds while its bit in the state's header is clear
-    (its first bytes); every other byte is zero. `present_offset` is where that
-    header lies, or -1 where every component is always present.
+    machine reports it. `classify` names a fault; its second argument reads the bytes at the pc, as many as can be read.
+    `initial` is what an extended-state component holds while its bit in the state's header is clear (its first bytes);
+    every other byte is zero. `present_offset` is where that header lies, or -1 where every component is always present.
     """
 
     name: str

@@ -272,5 +272,5 @@ def run(arguments: argparse.Namespace) -> int:
 def add_command(commands: Any) -> None:
     """Add `demo` to the command line."""
     parser = commands.add_parser("demo", help="native code that traps, is looked into, mended and resumed")
-    parser.add_argument("--input", default=argparse.__file__, metavar="FILE", help="the file that the checksum runs over")
+    parser.add_argument("--input", default=argparse.__file__, metavar="FILE", help="what the checksum runs over")
     parser.set_defaults(run=run)

@@ -74,8 +74,8 @@ class Step(NamedTuple):
 class Allocation:
     """What emission and the frame table read.
 
-    `steps[b]` in order; `edge_moves[b][k]` for the k-th edge; `slot[v]` or -1; `log[b]`: (number of steps before it holds,
-    register, value or -1), the block's entry first. `param_places[b]`: where the block finds its parameters.
+    `steps[b]` in order; `edge_moves[b][k]` for the k-th edge; `slot[v]` or -1; `log[b]`: (number of steps before
+    it holds, register, value or -1), the block's entry first. `param_places[b]`: where the block finds its parameters.
     """
 
     __slots__ = ("edge_moves", "log", "param_places", "slot", "slot_count", "steps")
@@ -435,12 +435,11 @@ class _Allocator:
             self._first_edge(edge, at)
         entry = self._entry[edge.target]
         assert entry is not None
-        target = self._func.blocks[edge.target]
         moves: list[tuple[int, int, int]] = []  # (to, from, value); from -1: a constant
         for register, value in entry.items():
             if self._place[value] != register:
                 moves.append((register, self._reading(value), value))
-        for place, arg, param in zip(self.out.param_places[edge.target], edge.args, target.params, strict=True):
+        for place, arg in zip(self.out.param_places[edge.target], edge.args, strict=True):
             source = self._reading(arg)
             if source != place:
                 moves.append((place, source, arg))
@@ -483,7 +482,8 @@ class _Allocator:
         self._alive = []
         places = self._machine.parameter_places([func.type[param] for param in entry_block.params])
         self.out.param_places[0] = [
-            place if place < SLOT else self._slot(param) for place, param in zip(places, entry_block.params, strict=True)
+            place if place < SLOT else self._slot(param)
+            for place, param in zip(places, entry_block.params, strict=True)
         ]
         for number, block in enumerate(func.blocks):
             if self._entry[number] is None:

@@ -113,7 +113,7 @@ def fold_unary(op: int, a: int) -> int | None:
 
 
 def fold_binary(op: int, a: int | None, b: int | None, same: bool) -> int | None:
-    """The bits of the result, `FIRST`, or None; `a` and `b` are constant bits or None, `same` that they are one value."""
+    """The bits of the result, `FIRST`, or None; `a`, `b`: constant bits or None; `same`: they are one value."""
     if b is not None:
         if a is not None:
             function = _BINARY.get(op)

@@ -80,7 +80,9 @@ class _Label:
         "result_types",
     )
 
-    def __init__(self, is_loop: bool, result_types: tuple[int, ...], arity: int, assigned: list[int], cell: int) -> None:
+    def __init__(
+        self, is_loop: bool, result_types: tuple[int, ...], arity: int, assigned: list[int], cell: int
+    ) -> None:
         self.is_loop = is_loop
         self.result_types = result_types
         self.arity = arity
@@ -618,9 +620,8 @@ class _Lowering:
     def _finish(self, index: int, falls: bool) -> bool:
         """The function's own `end`: every way out meets in one block that returns."""
         label = self._labels[0]
-        if not falls or label.incoming:
-            if not self._end(index, falls):
-                return False
+        if (not falls or label.incoming) and not self._end(index, falls):
+            return False
         results = self._top(label.arity)
         self._emit(Op.RETURN, tuple(results), NO_TYPE, None, index)
         return False

@@ -53,6 +53,22 @@ class Mapped:
         raise NotImplementedError
 
     @property
+    def instruction_offsets(self) -> Sequence[int]:
+        """Where instructions begin, in order."""
+        raise NotImplementedError
+
+    def is_instruction(self, offset: int) -> bool:
+        """Whether an instruction begins at this offset."""
+        starts = self.instruction_offsets
+        at = bisect.bisect_left(starts, offset)
+        return at < len(starts) and starts[at] == offset
+
+    def _bytes(self, offset: int, size_bytes: int | None) -> bytes:
+        """Code as the program means it, without breakpoints: up to `size_bytes` of it."""
+        left = self.size_bytes - offset
+        return self._code.read(offset, left if size_bytes is None else min(left, size_bytes))
+
+    @property
     def base(self) -> int:
         """Address of offset 0."""
         return self._code.base
@@ -143,24 +159,24 @@ class Mapped:
         return self._code.read(offset, whole_number(self.name, "bytes to read", size_bytes, 0, left))
 
     def decode(self, place: str | int) -> Decoded:
-        """The instruction at a place as it was published, under any patch. Raises CodeError, AssemblyError."""
+        """The instruction at a place, patches included, under any breakpoint. Raises CodeError, AssemblyError."""
         offset = self.offset_of(place)
-        return decode_one(self._image._bytes(offset, 16), self.base + offset, arch=HOST.name)
+        return decode_one(self._bytes(offset, 16), self.base + offset, arch=HOST.name)
 
     def disassemble(self, start: str | int = 0, count: int | None = None) -> list[Instruction]:
-        """`count` instructions (all when None) as they were published, from a place on. Raises CodeError."""
+        """`count` instructions (all when None) from a place on, as `decode` reads them. Raises CodeError."""
         offset = self.offset_of(start) if self.size_bytes else 0
         size_bytes = None if count is None else 16 * whole_number(self.name, "instructions", count, 0, MOST_BYTES)
-        found = disassemble(self._image._bytes(offset, size_bytes), self.base + offset, arch=HOST.name)
+        found = disassemble(self._bytes(offset, size_bytes), self.base + offset, arch=HOST.name)
         return found if count is None else found[:count]
 
     def around(self, pc: int, before: int, after: int) -> list[Instruction]:
-        """Up to `before` instructions ahead of an address and up to `after` from it on, as published."""
+        """Up to `before` instructions ahead of an address and up to `after` from it on, as `decode` reads them."""
         offset = self.offset_of(pc)
-        starts = self._image._boundaries
+        starts = self.instruction_offsets
         at = bisect.bisect_left(starts, offset)
         first = starts[max(at - before, 0)] if at and before > 0 else offset
-        ahead = disassemble(self._image._bytes(first, offset - first), self.base + first, arch=HOST.name)
+        ahead = disassemble(self._bytes(first, offset - first), self.base + first, arch=HOST.name)
         return ahead[-before:] * bool(before) + self.disassemble(offset, after)
 
 
@@ -216,7 +232,6 @@ class CodeImage(Mapped):
         self._labels: dict[str, int] = {}
         self._label_offsets: list[tuple[int, str]] = []
         self._boundaries: list[int] = []
-        self._boundary_set: set[int] = set()
         super().__init__(Code.image(capacity_bytes), name)
         if code is not None:
             self.append(code)
@@ -267,7 +282,6 @@ class CodeImage(Mapped):
                 found.address for found in disassemble(data, offset, arch=HOST.name) if not found.is_bad
             ]
         self._boundaries.extend(starts)
-        self._boundary_set.update(starts)
         for home in (self, *_copies_of(self)):
             home.step_copies.trap(starts)
         return offset
@@ -280,13 +294,10 @@ class CodeImage(Mapped):
         whole_number(self.name, "breakpoints", breakpoints, 0, MOST_BYTES // tuning.SLOT_BYTES)
         return CodeCopy(self, name or f"{self.name} (copy)", breakpoints)
 
-    def is_instruction(self, offset: int) -> bool:
-        """Whether an instruction begins at this offset."""
-        return offset in self._boundary_set
-
-    def _bytes(self, offset: int, size_bytes: int | None) -> bytes:
-        left = self.size_bytes - offset
-        return self._code.read(offset, left if size_bytes is None else min(left, size_bytes))
+    @property
+    def instruction_offsets(self) -> Sequence[int]:
+        """Where instructions begin, in order."""
+        return self._boundaries
 
     def _describe(self, offset: int) -> str:
         found = bisect.bisect_right(self._label_offsets, (offset, "\U0010ffff")) - 1
@@ -319,6 +330,8 @@ class CodeCopy(Mapped):
         """Offset -> the bytes that its breakpoint stands on, perhaps patched ones."""
         self._slot_of: dict[int, int] = {}
         self._slots_used = 0
+        self._patched_starts: list[int] | None = None
+        """Where instructions begin, once a patch may have moved that; None while it is as in the image."""
         super().__init__(image._code.copy(breakpoints), name)
 
     @property
@@ -329,6 +342,21 @@ class CodeCopy(Mapped):
     def image(self) -> CodeImage:
         """The image it is a copy of."""
         return self._of
+
+    @property
+    def instruction_offsets(self) -> Sequence[int]:
+        """Where instructions begin, in order; patches move that."""
+        return self._of.instruction_offsets if self._patched_starts is None else self._patched_starts
+
+    def _bytes(self, offset: int, size_bytes: int | None) -> bytes:
+        data = bytearray(super()._bytes(offset, size_bytes))
+        for at, under in list(self._under.items()):
+            start = at - offset
+            if at in self._breakpoints and -len(under) < start < len(data):
+                for position, byte in enumerate(under, start):
+                    if 0 <= position < len(data):
+                        data[position] = byte
+        return bytes(data)
 
     @property
     def breakpoints(self) -> tuple[Breakpoint, ...]:
@@ -413,19 +441,37 @@ class CodeCopy(Mapped):
             for at in self._slot_of.keys() & touched:
                 del self._slot_of[at]
             self._code.patch(offset, code)
+            self._patched_starts = self._starts_after_patch(offset, offset + len(code))
+            self.step_copies = StepCopies()
+
+    def _starts_after_patch(self, start: int, stop: int) -> list[int]:
+        """Where instructions begin when [start, stop) has been written: decoded anew from the instruction that holds
+        `start` to the first that begins behind the patch where one began before."""
+        before = self.instruction_offsets
+        first = max(bisect.bisect_right(before, start) - 1, 0)
+        at = before[first] if before else start
+        out = list(before[:first])
+        while at < self.size_bytes:
+            last = bisect.bisect_left(before, at)
+            if at >= stop and last < len(before) and before[last] == at:
+                return out + list(before[last:])
+            found = disassemble(self._bytes(at, _MOST_INSTRUCTION_BYTES), self.base + at, arch=HOST.name)[0]
+            if not found.is_bad:
+                out.append(at)
+            at += found.size_bytes
+        return out
 
     def _slot(self, offset: int) -> int:
         """The slot with the displaced instruction of an offset; requires the lock."""
         known = self._slot_of.get(offset)
         if known is not None:
             return known
-        if not self._of.is_instruction(offset):
+        if not self.is_instruction(offset):
             raise CodeError(f"{self.name}: no instruction begins at {self.describe(self.base + offset)}")
         slot = self._slots_used
         if slot >= self._code.slots:
             raise CodeError(f"{self.name}: found {slot} breakpoint slots in use, expected fewer; copy(breakpoints=...)")
-        here = self._code.read(offset, min(_MOST_INSTRUCTION_BYTES, self.size_bytes - offset))  # perhaps patched
-        decoded = decode_one(here, self.base + offset, arch=HOST.name)
+        decoded = self.decode(offset)
         try:
             relocated = relocate(decoded.code, decoded.address, self._code.slot_address(slot), arch=HOST.name)
         except AssemblyError as error:
@@ -443,7 +489,7 @@ class StepCopy:
         self._home_base = home.base
         self._code = home._image._code.copy(tuning.STEPPING_SLOTS, home._code)
         self._slots_used = 0
-        self.trap(home._image._boundaries)
+        self.trap(home.instruction_offsets)
 
     @property
     def is_full(self) -> bool:
