@@ -38,6 +38,15 @@ for module in (trapline, native, _native, sys.modules["trapline._core"]):
     assert pathlib.Path(module.__file__).is_relative_to(sys.prefix), module.__file__
 assert importlib.metadata.version("trapline")
 assert (pathlib.Path(trapline.__file__).parent / "py.typed").exists()
+
+# mov eax, edi; cdq; idiv esi; ret
+code = trapline.CodeImage(bytes.fromhex("89f899f7fec3"))
+assert code.function(0, "i32(i32, i32)")(84, 2) == 42
+fiber = trapline.Fiber(code[0], (84, 0))
+for event in fiber:
+    assert event.trap is trapline.TrapCode.DIVISION, event
+    event.registers.esi = 2
+assert fiber.result == 42
 """
 
 

@@ -75,7 +75,8 @@ class Allocation:
     """What emission and the frame table read.
 
     `steps[b]` in order; `edge_moves[b][k]` for the k-th edge; `slot[v]` or -1; `log[b]`: (number of steps before
-    it holds, register, value or -1), the block's entry first. `param_places[b]`: where the block finds its parameters.
+    it holds, register, value or -1 for rubbish), the block's entry first. A value stays in a register, as far as a
+    state is concerned, until something else is written there, however early the allocator gave it up. `param_places[b]`: where the block finds its parameters.
     """
 
     __slots__ = ("edge_moves", "log", "param_places", "slot", "slot_count", "steps")
@@ -129,7 +130,6 @@ class _Allocator:
         if value >= 0:
             self._held[register] = -1
             self._place[value] = -1
-            self._log.append((len(self._steps), register, -1))
 
     def _slot(self, value: int) -> int:
         """The slot of a value, made if it has none; constants need none."""
@@ -234,6 +234,7 @@ class _Allocator:
         out = self._result(value, args, ins, shape, at)
         self._steps.append(Step(_OP, value, tuple(ins), out))
         self._clobbered = ()
+        self._log.extend([(len(self._steps), register, -1) for register in shape.clobbers])
         if out >= 0:
             self._put(value, out)
 
@@ -244,7 +245,10 @@ class _Allocator:
             source = self._reading(arg)
             if source != want:
                 moves.append((want, source, arg))
-        self._steps.extend(self._parallel(moves))
+        for step in self._parallel(moves):
+            self._steps.append(step)
+            if 0 <= step.out < SLOT:
+                self._log.append((len(self._steps), step.out, step.value))
         for register, held in enumerate(self._held):
             if held >= 0:
                 if self._live.end[held] > at:
@@ -252,6 +256,7 @@ class _Allocator:
                 else:
                     self._drop(register)
         self._steps.append(Step(_OP, value, shape.inputs, shape.output))
+        self._log.extend([(len(self._steps), register, -1) for register in shape.clobbers])
         if shape.output >= 0:
             self._put(value, shape.output)
 
@@ -270,6 +275,7 @@ class _Allocator:
                     self._steps.append(Step(_CONSTANT, value, (), want))
                 else:
                     self._steps.append(Step(_MOVE, value, (source,), want))
+                self._log.append((len(self._steps), want, value))
             self._pinned.add(want)
             ins[position] = want
         for position, value in enumerate(args):
@@ -277,7 +283,9 @@ class _Allocator:
             if want >= 0:
                 continue
             place = self._place[value]
-            if want == NONE or (want == ANY and place < 0):
+            if want == NONE:
+                continue
+            if want == ANY and place < 0:
                 ins[position] = -1 if self._constant[value] else self._slot(value)
                 continue
             if place < 0 or place in shape.clobbers:
@@ -429,7 +437,7 @@ class _Allocator:
                 if self._constant[value] or self.out.slot[value] >= 0:
                     self._load(value, free[0])
 
-    def _edge(self, number: int, position: int, edge: Edge, at: int) -> None:
+    def _edge(self, number: int, edge: Edge, at: int) -> None:
         """The moves of one edge, to what its target expects."""
         if self._entry[edge.target] is None:
             self._first_edge(edge, at)
@@ -489,12 +497,16 @@ class _Allocator:
             if self._entry[number] is None:
                 continue
             self._begin(number)
-            for instruction in block.instructions:
+            jumps = func.op[block.instructions[-1]] == Op.JUMP
+            for instruction in block.instructions[: -1 if jumps else None]:
                 self._instruction(instruction, live.position[instruction])
             at = live.block_end[number] + 1
             self._pinned.clear()
-            for position, edge in enumerate(block.edges):
-                self._edge(number, position, edge, at)
+            self._expire(at)
+            for edge in block.edges:
+                self._edge(number, edge, at)
+            if jumps:  # behind what the entry to a loop loads
+                self._instruction(block.instructions[-1], at)
             self._alive = [value for value in self._held if value >= 0]
         return self.out
 
