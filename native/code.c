@@ -139,6 +139,8 @@ static int publish_table(void) {
 static size_t pages(size_t bytes) { return (bytes + tl_page_bytes - 1) / tl_page_bytes; }
 static size_t round_pages(size_t bytes) { return pages(bytes) * tl_page_bytes; }
 static size_t total_bytes(const struct tl_code *c) { return c->capacity_bytes + c->slots_bytes; }
+/* With a page that nothing is ever mapped in: code that runs off its end must not run on in whatever lies behind. */
+static size_t reserved_bytes(const struct tl_code *c) { return total_bytes(c) + tl_page_bytes; }
 
 static int memfd(void) {
     int fd = memfd_create("trapline", MFD_CLOEXEC | MFD_NOEXEC_SEAL);
@@ -196,7 +198,7 @@ static void *reserve(void *wish, size_t bytes) {
  * no place of the one may be 2 GiB from any place of the other. A wish is a hint: the kernel goes elsewhere where the
  * place is taken. */
 static void *reserve_near(const struct tl_code *home, size_t bytes) {
-    const uint64_t reach = (uint64_t)1 << 31, stride = (uint64_t)16 << 20, home_bytes = total_bytes(home);
+    const uint64_t reach = (uint64_t)1 << 31, stride = (uint64_t)16 << 20, home_bytes = reserved_bytes(home);
     uint64_t start = (uint64_t)home->rx, stop = start + home_bytes;
     for (uint64_t away = 0; away + home_bytes + bytes < reach; away += stride) {
         uint64_t wishes[2] = {stop + away, start - away - bytes};
@@ -219,7 +221,7 @@ static struct tl_code *code_new(enum tl_code_kind kind, size_t capacity_bytes, s
     c->fd = -1;
     c->capacity_bytes = capacity_bytes;
     c->slots_bytes = slots_bytes;
-    c->rx = home ? reserve_near(home, total_bytes(c)) : reserve(NULL, total_bytes(c));
+    c->rx = home ? reserve_near(home, reserved_bytes(c)) : reserve(NULL, reserved_bytes(c));
     if (c->rx == MAP_FAILED) {
         *error = -errno;
         free(c);
@@ -230,7 +232,7 @@ static struct tl_code *code_new(enum tl_code_kind kind, size_t capacity_bytes, s
 }
 
 static void code_delete(struct tl_code *c) {
-    if (c->rx) munmap(c->rx, total_bytes(c));
+    if (c->rx) munmap(c->rx, reserved_bytes(c));
     if (c->rw) munmap(c->rw, total_bytes(c));
     if (c->fd >= 0) close_before(c);
     free(c->own);

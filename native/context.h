@@ -29,6 +29,10 @@ void tl_context_inject(ucontext_t *context, struct tl_fiber *fiber, const char *
 void tl_context_save(const ucontext_t *context, struct tl_fiber *fiber);
 /* Sends the interrupted code to `pc` with the record as its argument. */
 void tl_context_restart(ucontext_t *context, struct tl_fiber *fiber, const char *pc);
+/* Turns single steps of the interrupted code on or off; 0 where user mode cannot. */
+int tl_context_set_step(ucontext_t *context, int on);
+/* 1 when the signal is a single step of the machine's own. */
+int tl_context_is_step(const ucontext_t *context, const siginfo_t *info);
 /* 1 when the signal is a single step that code brought along into a stub: the frame then goes on without steps. */
 int tl_context_step_in_stub(ucontext_t *context, const siginfo_t *info);
 /* What the frame says of the fault. */

@@ -237,6 +237,16 @@ int tl_arch_breakpoint_pc(const struct tl_fiber *fiber, uint64_t *trap_pc) {
 
 int tl_arch_direct_allowed(void) { return direct_allowed; }
 
+int tl_context_set_step(ucontext_t *context, int on) {
+    (void)context, (void)on;
+    return 0;
+}
+
+int tl_context_is_step(const ucontext_t *context, const siginfo_t *info) {
+    (void)context, (void)info;
+    return 0;
+}
+
 /* Nothing in user mode can turn steps on, and tl_arch_set_pc and the resume stub mask what they write. */
 int tl_context_step_in_stub(ucontext_t *context, const siginfo_t *info) {
     (void)context, (void)info;

@@ -87,10 +87,20 @@ void tl_context_restart(ucontext_t *context, struct tl_fiber *fiber, const char 
     g[REG_RDI] = (greg_t)fiber;
 }
 
+int tl_context_set_step(ucontext_t *context, int on) {
+    greg_t *flags = &context->uc_mcontext.gregs[REG_EFL];
+    *flags = on ? *flags | RFLAGS_TF : *flags & ~(greg_t)RFLAGS_TF;
+    return 1;
+}
+
+int tl_context_is_step(const ucontext_t *context, const siginfo_t *info) {
+    return info->si_signo == SIGTRAP && context->uc_mcontext.gregs[REG_TRAPNO] == VECTOR_DEBUG;
+}
+
 int tl_context_step_in_stub(ucontext_t *context, const siginfo_t *info) {
     greg_t *g = context->uc_mcontext.gregs;
     const char *pc = (const char *)g[REG_RIP];
-    if (info->si_signo != SIGTRAP || g[REG_TRAPNO] != VECTOR_DEBUG || pc < __start_tl_stubs || pc >= __stop_tl_stubs) return 0;
+    if (!tl_context_is_step(context, info) || pc < __start_tl_stubs || pc >= __stop_tl_stubs) return 0;
     g[REG_EFL] &= ~(greg_t)RFLAGS_TF;
     return 1;
 }

@@ -97,6 +97,8 @@ struct tl_thread {
     uint32_t seen;                 /* ticker only: `running` at the last tick */
     void *altstack;
     size_t altstack_bytes;
+    uint32_t steps;                /* single steps left of an attempt to reach native code out of a C function */
+    uint32_t asked_run, asks;      /* how often the run `asked_run` was asked in a C function */
     struct tl_thread *next, *previous;
 };
 

@@ -45,6 +45,8 @@ static uint8_t taken_off[65]; /* by tl_signals_remove; the install lock */
 
 static _Alignas(64) char kick_token[64];
 
+static _Atomic uint32_t ever_stepped; /* some thread has been single-stepped out of a C function */
+
 static struct sigaction *entry_of(int sig, unsigned number) { return &previous_ring[sig][(number - 1) % RING]; }
 
 static void set_previous(int sig, const struct sigaction *action) {
@@ -125,6 +127,10 @@ static void hand_on(int sig, siginfo_t *info, void *context) {
 
 /* ---- faults ---- */
 
+static int in_fiber_stack(const struct tl_fiber *fiber, uint64_t sp) {
+    return sp >= (uint64_t)fiber->mapping && sp <= (uint64_t)fiber->stack_high;
+}
+
 static void deliver(struct tl_fiber *fiber, ucontext_t *context, uint32_t stop, enum tl_path path) {
     fiber->stop = stop;
     switch (path) {
@@ -155,10 +161,16 @@ static int in_loading_stub(uint64_t pc, const struct tl_fault *fault) {
                                (pc >= (uint64_t)tl_stub_enter && pc < (uint64_t)tl_enter_end));
 }
 
+static int own_step(ucontext_t *context, const siginfo_t *info);
+
 static void on_fault(int sig, siginfo_t *info, void *raw) {
     tl_context_handler_starts();
     int error = errno;
     ucontext_t *context = raw;
+    if (sig == SIGTRAP && info->si_code > 0 && own_step(context, info)) {
+        errno = error;
+        return;
+    }
     struct tl_fiber *fiber = tl_self.cur;
     if (fiber && info->si_code > 0) {
         struct tl_range row;
@@ -186,11 +198,29 @@ static void on_fault(int sig, siginfo_t *info, void *raw) {
 
 /* ---- interrupts ---- */
 
+#define MOST_STEPS 2000
+
+/* The thread is in a C function that native code called, and that may be where it spends its time: single-step it until
+ * it is back. A step costs microseconds, so only the 1st, 2nd, 4th, 8th ... time that one run is asked there. */
+static void step_out_of_c(struct tl_thread *self, const struct tl_fiber *fiber, ucontext_t *context) {
+    uint32_t run = atomic_load_explicit(&self->running, memory_order_relaxed);
+    if (!in_fiber_stack(fiber, tl_context_sp(context))) return; /* a signal handler, or the host */
+    if (self->asked_run != run) {
+        self->asked_run = run;
+        self->asks = 0;
+    }
+    self->asks++;
+    if ((self->asks & (self->asks - 1)) == 0 && tl_context_set_step(context, 1)) {
+        self->steps = MOST_STEPS;
+        atomic_store_explicit(&ever_stepped, 1, memory_order_relaxed);
+    }
+}
+
 /* The interrupted thread runs `fiber`, whose pending bits ask it to stop. Where that can be done at once, do it:
  *   - in native code: as a fault would be delivered;
  *   - in the restartable part of enter or resume: back to its first instruction, which looks at the bits.
- * Elsewhere (a C function called by native code, a stub) the bits stay set:
- * the next resume sees them, and the ticker asks again as long as `kick` is set. */
+ * Elsewhere (a C function called by native code, a stub) the bits stay set: the next resume sees them, and the ticker
+ * asks again as long as `kick` is set. */
 static void take_interrupt(struct tl_fiber *fiber, ucontext_t *context) {
     uint64_t pc = tl_context_pc(context);
     struct tl_range row;
@@ -204,7 +234,31 @@ static void take_interrupt(struct tl_fiber *fiber, ucontext_t *context) {
         deliver(fiber, context, TL_STOP_INTERRUPT, TL_PATH_INJECT);
     } else {
         atomic_store_explicit(&tl_self.kick, 1, memory_order_relaxed);
+        step_out_of_c(&tl_self, fiber, context);
     }
+}
+
+/* One of our own single steps: 1 when it is dealt with. A thread that a C function made while it was stepped starts
+ * with the trap flag set; it has nothing to do with us. */
+static int own_step(ucontext_t *context, const siginfo_t *info) {
+    struct tl_thread *self = &tl_self;
+    if (!tl_context_is_step(context, info)) return 0;
+    if (!self->cur && atomic_load_explicit(&ever_stepped, memory_order_relaxed)) {
+        tl_context_set_step(context, 0);
+        return 1;
+    }
+    if (!self->cur || !self->steps) return 0;
+    if (tl_context_step_in_stub(context, info)) { /* native code had jumped to the C function: it ends here */
+        self->steps = 0;
+        return 1;
+    }
+    struct tl_range row;
+    int native = tl_range_find(tl_context_pc(context), &row);
+    if (!native && --self->steps) return 1;
+    self->steps = 0;
+    tl_context_set_step(context, 0);
+    if (native) take_interrupt(self->cur, context);
+    return 1;
 }
 
 static void on_kick(int sig, siginfo_t *info, void *raw) {

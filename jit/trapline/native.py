@@ -62,6 +62,18 @@ __all__ = [
 Result = TypeVar("Result")
 
 
+def _realize() -> None:
+    """Have cffi make every type and function now: it is not prepared for a signal handler or a finaliser of Python's
+    that needs one while it makes another."""
+    for name in dir(lib):
+        getattr(lib, name)
+    for text in ("int *", "size_t *", "uint32_t *", "uint8_t[]", "uint32_t[]", "struct tl_slot_place[]", "uintptr_t"):
+        ffi.typeof(text)
+
+
+_realize()
+
+
 def _components() -> tuple[tuple[int, int, int], ...]:
     offset, size_bytes = ffi.new("uint32_t *"), ffi.new("uint32_t *")
     found = [

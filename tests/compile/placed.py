@@ -17,7 +17,9 @@ from trapline.wasm.types import F32, F64
 RUBBISH = ("rubbish",)
 _SHIFTS = frozenset([*range(0x74, 0x79), *range(0x86, 0x8B)])
 _DIVISIONS = frozenset([*range(0x6D, 0x71), *range(0x7F, 0x83)])
-_TWO_ADDRESS = frozenset([*range(0x6A, 0x6D), *range(0x71, 0x74), *range(0x7C, 0x7F), *range(0x83, 0x86), *range(0x92, 0xA7)])
+_TWO_ADDRESS = frozenset(
+    [*range(0x6A, 0x6D), *range(0x71, 0x74), *range(0x7C, 0x7F), *range(0x83, 0x86), *range(0x92, 0xA7)]
+)
 _COMMUTES = frozenset([0x6A, 0x6C, 0x71, 0x72, 0x73, 0x7C, 0x7E, 0x83, 0x84, 0x85])
 
 
@@ -125,10 +127,8 @@ class _PlacedActivation(_Activation):
         if not self._placed.full or self._lowered.body.opcodes[opcode] in (0x02, 0x03, 0x05, 0x0B):
             return
         allocation = self._placed.allocation
-        registers: dict[int, int] = {}
-        for at, register, value in allocation.log[self._block]:
-            if at <= self._done:
-                registers[register] = value
+        log = allocation.log[self._block]
+        registers = {register: value for at, register, value in log if at <= self._done}
         held = {value: register for register, value in registers.items() if value >= 0}
         func = self._func
         for value in {*self._lowered.locals_at[opcode], *self._lowered.operands_at(opcode)}:

@@ -423,7 +423,7 @@ def test_removed_while_threads_are_hitting_it(many_switches: None) -> None:
     image = CodeImage(assemble(LOOP))
     copy = image.copy()
     addresses = {copy.address_of(label) for label in ("again", "branch")}
-    stop = threading.Event()
+    stop, hit = threading.Event(), threading.Event()
     hits = [0, 0, 0]
     calls = [0, 0, 0]
 
@@ -433,6 +433,7 @@ def test_removed_while_threads_are_hitting_it(many_switches: None) -> None:
             if event.kind != StopReason.BREAKPOINT or event.pc not in addresses:
                 raise AssertionError(f"stray event {event}")
             hits[number] += 1
+            hit.set()
 
         path = "direct" if number == 1 else "inject"
         start = copy.function("start", path=path, gil="release", handler=on_event)
@@ -442,9 +443,11 @@ def test_removed_while_threads_are_hitting_it(many_switches: None) -> None:
 
     def toggle() -> None:
         try:
-            for _ in range(rounds):
+            for turn in range(rounds):
                 copy.add_breakpoint("again")
                 copy.add_breakpoint("branch")
+                if turn == 0:
+                    assert hit.wait(60)
                 copy.remove_breakpoint("again")
                 copy.remove_breakpoint("branch")
         finally:

@@ -9,6 +9,7 @@ import mmap
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -576,3 +577,31 @@ def test_an_event_stays_as_it_was() -> None:
     event.skip()
     assert fiber.resume() is None
     assert fiber.result == 1 ^ MARK
+
+
+@pytest.mark.parametrize("tail", ["90", "b807", "48b8"])
+@pytest.mark.parametrize("path", PATHS)
+def test_running_off_the_end(path: str, tail: str, run_python: Callable[..., Any]) -> None:
+    """Behind the last page of a full image is nothing, even where executable pages with a gap before them abound."""
+    run = run_python(
+        f"""
+        import ctypes, mmap
+        from trapline import *
+        libc, page, tail = ctypes.CDLL(None), mmap.PAGESIZE, bytes.fromhex({tail!r})
+        libc.mmap.restype, libc.munmap.argtypes = ctypes.c_void_p, (ctypes.c_void_p, ctypes.c_size_t)
+        libc.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long)
+        spots = [libc.mmap(None, 3 * page, mmap.PROT_READ | mmap.PROT_EXEC, 0x22, -1, 0) for _ in range(50)]
+        for spot in spots:
+            libc.munmap(spot + page, page)
+        code = bytes([0x90]) * (page - len(tail)) + tail
+        images = [CodeImage(code, capacity_bytes=page) for _ in range(50)]
+        for image in images:
+            fiber = Fiber(image.base + page - 16, (), path={path!r})
+            event = fiber.resume()
+            assert event.trap is TrapCode.INSTRUCTION_FETCH, event
+            assert event.address == image.base + page
+            assert event.pc == image.base + page - (0 if tail == bytes([0x90]) else len(tail))
+        """,
+        core=False,
+    )
+    assert run.returncode == 0, run

@@ -649,3 +649,45 @@ print("done")
 """
     )
     assert (run.returncode, run.stdout) == (0, "done\n"), run
+
+
+@pytest.mark.parametrize("gil", ["lazy", "release"])
+def test_interrupt_of_code_that_lives_in_c_functions(gil: str, run_python) -> None:
+    """The loop has three instructions of its own between calls that take a fifth of a millisecond each."""
+    ending = run_python(
+        f"""
+        import ctypes, signal, threading
+        from trapline import *
+
+        nanosleep = ctypes.cast(ctypes.CDLL(None).nanosleep, ctypes.c_void_p).value
+        text = '''
+        start: push rbx
+        nap: lea rdi, [rip + time]
+            xor esi, esi
+            movabs rax, NANOSLEEP
+            call rax
+            jmp nap
+        .balign 8
+        time: .quad 0, 200000
+        '''
+        code = CodeImage(assemble(text, symbols={{"NANOSLEEP": nanosleep}}))
+        fiber = Fiber(code["start"], gil={gil!r})
+        for _ in range(20):
+            threading.Timer(0.02, fiber.interrupt).start()
+            event = fiber.resume()
+            assert event.reason is StopReason.INTERRUPT, event
+            assert event.where.startswith("nap"), event
+
+        def stop(*_):
+            raise KeyboardInterrupt
+
+        signal.signal(signal.SIGALRM, stop)
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        try:
+            fiber.resume()
+        except KeyboardInterrupt:
+            print("stopped", fiber.state.name)
+        """
+    )
+    assert ending.returncode == 0, ending
+    assert ending.stdout.strip() == "stopped SUSPENDED", ending

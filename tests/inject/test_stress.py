@@ -319,7 +319,7 @@ def test_patches_beside_a_running_thread() -> None:
     original = image.read(0, image.size_bytes)
     copy = image.copy()
     places = [image.labels[f"part{page}"] + 1 for page in range(pages)]
-    stop = threading.Event()
+    stop, begun = threading.Event(), threading.Event()
     results: list[int] = []
     errors: list[BaseException] = []
 
@@ -328,6 +328,7 @@ def test_patches_beside_a_running_thread() -> None:
         try:
             while not stop.is_set():
                 results.append(start(1000))
+                begun.set()
         except BaseException as error:
             errors.append(error)
 
@@ -335,6 +336,7 @@ def test_patches_beside_a_running_thread() -> None:
     for thread in threads:
         thread.start()
     try:
+        assert begun.wait(60)
         for turn in range(patches):
             copy.patch(places[turn % pages], b"\x02" if turn // pages % 2 == 0 else b"\x01")
             if turn % 10_000 == 0:
@@ -356,7 +358,7 @@ def test_breakpoints_toggled_beside_running_threads() -> None:
     image = CodeImage(assemble("\n".join(["start: xor eax, eax", *["inc rax"] * length, "ret"])))
     first = image.size_bytes - 1 - 3 * length
     copy = image.copy()
-    stop = threading.Event()
+    stop, hit = threading.Event(), threading.Event()
     hits = 0
     errors: list[BaseException] = []
     rng = random.Random(SEED)
@@ -366,6 +368,7 @@ def test_breakpoints_toggled_beside_running_threads() -> None:
         assert isinstance(event, Event)
         assert event.reason is StopReason.BREAKPOINT, event
         hits += 1
+        hit.set()
 
     def run() -> None:
         start = copy.function("start", gil="release", handler=on_event)
@@ -381,6 +384,8 @@ def test_breakpoints_toggled_beside_running_threads() -> None:
         for _ in range(toggles // 2):
             place = first + 3 * rng.randrange(length)
             copy.add_breakpoint(place)
+            if not hits:
+                assert hit.wait(60)
             copy.remove_breakpoint(place)
     finally:
         stop.set()

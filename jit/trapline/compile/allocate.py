@@ -74,9 +74,10 @@ class Step(NamedTuple):
 class Allocation:
     """What emission and the frame table read.
 
-    `steps[b]` in order; `edge_moves[b][k]` for the k-th edge; `slot[v]` or -1; `log[b]`: (number of steps before
-    it holds, register, value or -1 for rubbish), the block's entry first. A value stays in a register, as far as a
-    state is concerned, until something else is written there, however early the allocator gave it up. `param_places[b]`: where the block finds its parameters.
+    `steps[b]` in order; `edge_moves[b][k]` for the k-th edge; `slot[v]` or -1; `log[b]`: (number of steps before it
+    holds, register, value or -1 for rubbish), the block's entry first. A value stays in a register, as far as a state
+    is concerned, until something else is written there, however early the allocator gave it up. `param_places[b]`:
+    where the block finds its parameters.
     """
 
     __slots__ = ("edge_moves", "log", "param_places", "slot", "slot_count", "steps")

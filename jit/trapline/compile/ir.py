@@ -96,6 +96,7 @@ class Func:
         "op",
         "pos",
         "result_types",
+        "result_types_of",
         "stack_at",
         "type",
     )
@@ -117,6 +118,8 @@ class Func:
         self.cell_value: list[int] = []
         self.cell_below: list[int] = []
         self.result_types: tuple[int, ...] = ()
+        self.result_types_of: dict[int, tuple[int, ...]] = {}
+        """Of each call with more than one result."""
 
     def add(self, op: int, args: tuple[int, ...], type_: int, imm: object, pos: int) -> int:
         """A new instruction, in no block yet; returns its number."""

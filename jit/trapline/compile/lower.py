@@ -430,6 +430,8 @@ class _Lowering:
     def _call(self, op: int, type_: FuncType, args: tuple[int, ...], imm: object, pos: int) -> None:
         results = type_.results
         number = self._emit(op, args, results[0] if results else NO_TYPE, imm, pos)
+        if len(results) > 1:
+            self._func.result_types_of[number] = results
         for position, result_type in enumerate(results):
             value = number if position == 0 else self._emit(Op.RESULT, (number,), result_type, position, pos)
             self._push(value)

@@ -1,0 +1,281 @@
+"""Floating-point operations and conversions, in bytes.
+
+Source: Intel SDM volume 2, by instruction; core specification 4.3.3 and 4.3.4 for what must come out. NaNs come out as
+the machine makes them: quiet, with the payload of an operand, which the specification allows.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any, Final
+
+from trapline.arch.x86_64.assembler import Condition
+from trapline.compile.allocate import SLOT, Step
+from trapline.compile.x86_64.integers import Integers
+from trapline.compile.x86_64.layout import FLOAT_SCRATCH, SCRATCH
+
+__all__ = ["Floats"]
+
+_ROUNDING: Final = {2: 2, 3: 1, 4: 3, 5: 0}
+"""ceil, floor, trunc, nearest -> rounding control of ROUNDSD; bit 3 keeps the precision exception quiet."""
+_ARITHMETIC: Final = ("add", "sub", "mul", "div")
+
+
+def _double(value: float) -> int:
+    return int.from_bytes(struct.pack("<d", value), "little")
+
+
+def _single(value: float) -> int:
+    return int.from_bytes(struct.pack("<f", value), "little")
+
+
+class Floats(Integers):
+    """Everything that works on floating-point registers."""
+
+    def arithmetic(self, step: Step, op: int) -> None:
+        """add sub mul div, two-address."""
+        is_double = op >= 0xA0
+        name = _ARITHMETIC[op - (0xA0 if is_double else 0x92)] + ("sd" if is_double else "ss")
+        other = step.ins[1]
+        a: Any = self.a
+        if other >= SLOT:
+            getattr(a, f"{name}_rm")(step.out - 16, *self.memory(other))
+        else:
+            getattr(a, f"{name}_rr")(step.out - 16, other - 16)
+
+    def extreme(self, step: Step, op: int) -> None:
+        """min and max: NaN if either is, and -0 below +0, neither of which MINSD does."""
+        is_double = op >= 0xA0
+        is_min = op in (0x96, 0xA4)
+        suffix = "sd" if is_double else "ss"
+        a: Any = self.a
+        out, other = step.out - 16, step.ins[1] - 16
+        unordered, differ, done = a.label(), a.label(), a.label()
+        getattr(a, f"ucomi{suffix}_rr")(out, other)
+        a.jcc_l(Condition.P, unordered)
+        a.jcc_l(Condition.NE, differ)
+        (a.orps_rr if is_min else a.andps_rr)(out, other)
+        a.jmp_l(done)
+        a.bind(unordered)
+        getattr(a, f"add{suffix}_rr")(out, other)
+        a.jmp_l(done)
+        a.bind(differ)
+        getattr(a, f"{'min' if is_min else 'max'}{suffix}_rr")(out, other)
+        a.bind(done)
+
+    def _mask(self, is_double: bool, of_sign: bool) -> None:
+        """The sign bit, or every other bit, into the scratch register of the class."""
+        sign = 1 << (63 if is_double else 31)
+        self.integer(SCRATCH, sign if of_sign else sign - 1)
+        self.a.movq_vr(FLOAT_SCRATCH, SCRATCH)
+
+    def sign(self, step: Step, op: int) -> None:
+        """abs and neg, on the bits."""
+        is_double, is_negation = op >= 0x99, op in (0x8C, 0x9A)
+        self._mask(is_double, is_negation)
+        (self.a.xorps_rr if is_negation else self.a.andps_rr)(step.out - 16, FLOAT_SCRATCH)
+
+    def copysign(self, step: Step, op: int) -> None:
+        """The bits of the first with the sign of the second."""
+        is_double = op >= 0xA0
+        out, other = step.out - 16, step.ins[1] - 16
+        if out == other:
+            return
+        self._mask(is_double, False)
+        self.a.andps_rr(out, FLOAT_SCRATCH)
+        self._mask(is_double, True)
+        self.a.andps_rr(FLOAT_SCRATCH, other)
+        self.a.orps_rr(out, FLOAT_SCRATCH)
+
+    def unary_float(self, step: Step, op: int) -> None:
+        """ceil floor trunc nearest sqrt."""
+        is_double = op >= 0x99
+        which = op - (0x99 if is_double else 0x8B)
+        suffix = "sd" if is_double else "ss"
+        a: Any = self.a
+        if which == 6:
+            getattr(a, f"sqrt{suffix}_rr")(step.out - 16, step.ins[0] - 16)
+        else:
+            getattr(a, f"round{suffix}_rri")(step.out - 16, step.ins[0] - 16, 8 | _ROUNDING[which])
+
+    def compare_floats(self, step: Step, op: int) -> None:
+        """0 or 1; unordered operands are only ever unequal."""
+        is_double = op >= 0x61
+        which = op - (0x61 if is_double else 0x5B)  # eq ne lt gt le ge
+        left, right = step.ins[0] - 16, step.ins[1] - 16
+        a: Any = self.a
+        if which in (2, 4):
+            left, right = right, left
+        getattr(a, "ucomisd_rr" if is_double else "ucomiss_rr")(left, right)
+        if which == 0:
+            a.setnp_r(SCRATCH)
+            a.sete_r(step.out)
+            a.and8_rr(step.out, SCRATCH)
+            a.movzx32_8_rr(step.out, step.out)
+        elif which == 1:
+            a.setp_r(SCRATCH)
+            a.setne_r(step.out)
+            a.or8_rr(step.out, SCRATCH)
+            a.movzx32_8_rr(step.out, step.out)
+        else:
+            self.flag(Condition.A if which in (2, 3) else Condition.AE, step.out)
+
+    def convert(self, step: Step, op: int) -> None:
+        """Integers to floating point, and between the two widths of it."""
+        a: Any = self.a
+        source, out = step.ins[0], step.out - 16
+        if op == 0xB6:
+            a.cvtsd2ss_rr(out, source - 16)
+            return
+        if op == 0xBB:
+            a.cvtss2sd_rr(out, source - 16)
+            return
+        name = "cvtsi2ss" if op <= 0xB5 else "cvtsi2sd"
+        kind = op - (0xB2 if op <= 0xB5 else 0xB7)  # i32_s i32_u i64_s i64_u
+        a.xorps_rr(out, out)  # the conversion writes the low lane only: no waiting for the rest
+        if kind == 0:
+            getattr(a, f"{name}32_rr")(out, source)
+        elif kind == 1:
+            a.mov32_rr(SCRATCH, source)
+            getattr(a, f"{name}64_rr")(out, SCRATCH)
+        elif kind == 2:
+            getattr(a, f"{name}64_rr")(out, source)
+        else:
+            self._convert_u64(out, source, name)
+
+    def _convert_u64(self, out: int, source: int, name: str) -> None:
+        """Above 2**63: half of it, the lost bit kept for rounding, then doubled."""
+        a: Any = self.a
+        large, done = a.label(), a.label()
+        a.test64_rr(source, source)
+        a.jcc_l(Condition.S, large)
+        getattr(a, f"{name}64_rr")(out, source)
+        a.jmp_l(done)
+        a.bind(large)
+        a.mov64_rr(SCRATCH, source)
+        a.shr64_ri(SCRATCH, 1)
+        even = a.label()
+        a.test8_ri(source, 1)
+        a.jcc_l(Condition.E, even)
+        a.or64_ri(SCRATCH, 1)
+        a.bind(even)
+        getattr(a, f"{name}64_rr")(out, SCRATCH)
+        getattr(a, "addss_rr" if name == "cvtsi2ss" else "addsd_rr")(out, out)
+        a.bind(done)
+
+    def truncate(self, step: Step, op: int) -> None:
+        """Floating point to integer, trapping when it does not fit; the trap tells NaN from overflow by the operand."""
+        a: Any = self.a
+        source, out = step.ins[0] - 16, step.out
+        is_double = op in (0xAA, 0xAB, 0xB0, 0xB1)
+        suffix = "sd" if is_double else "ss"
+        convert = getattr(a, f"cvtt{suffix}2si64_rr")
+        kind = "truncation 64" if is_double else "truncation 32"
+        if op in (0xA8, 0xA9, 0xAA, 0xAB):
+            convert(out, source)
+            if op in (0xA8, 0xAA):
+                a.movsxd64_32_rr(SCRATCH, out)
+            else:
+                a.mov32_rr(SCRATCH, out)
+            a.cmp64_rr(SCRATCH, out)
+            self.trap_if(step.value, Condition.NE, kind, step.ins[0])
+            a.mov32_rr(out, out)
+        elif op in (0xAE, 0xB0):
+            done = a.label()
+            convert(out, source)
+            a.cmp64_ri(out, 1)  # overflows for the one result that also means "does not fit"
+            a.jcc_l(Condition.NO, done)
+            self._two_to_63(is_double, negative=True)
+            getattr(a, f"ucomi{suffix}_rr")(source, FLOAT_SCRATCH)
+            self.trap_if(step.value, Condition.P, kind, step.ins[0])
+            self.trap_if(step.value, Condition.NE, kind, step.ins[0])
+            a.bind(done)
+        else:
+            self._truncate_u64(out, source, suffix, is_double)
+            self.trap_if(step.value, Condition.S, kind, step.ins[0])
+            self._add_above(out)
+
+    def _two_to_63(self, is_double: bool, negative: bool = False) -> None:
+        value = -(2.0**63) if negative else 2.0**63
+        self.integer(SCRATCH, _double(value) if is_double else _single(value))
+        self.a.movq_vr(FLOAT_SCRATCH, SCRATCH)
+
+    def _truncate_u64(self, out: int, source: int, suffix: str, is_double: bool) -> None:
+        """The number less 2**63 where it is that large; the sign flag says that it does not fit. r11 is 1 then."""
+        a: Any = self.a
+        large, done = a.label(), a.label()
+        convert = getattr(a, f"cvtt{suffix}2si64_rr")
+        self._two_to_63(is_double)
+        getattr(a, f"ucomi{suffix}_rr")(source, FLOAT_SCRATCH)
+        a.jcc_l(Condition.AE, large)
+        convert(out, source)
+        a.mov32_ri(SCRATCH, 0)
+        a.test64_rr(out, out)
+        a.jmp_l(done)
+        a.bind(large)
+        getattr(a, f"sub{suffix}_rr")(FLOAT_SCRATCH, source)
+        convert(out, FLOAT_SCRATCH)
+        a.mov32_ri(SCRATCH, 1)
+        a.neg64_r(out)
+        a.bind(done)
+
+    def _add_above(self, out: int) -> None:
+        """2**63 again, where r11 is 1."""
+        self.a.shl64_ri(SCRATCH, 63)
+        self.a.xor64_rr(out, SCRATCH)
+
+    def saturate(self, step: Step, op: int) -> None:
+        """Floating point to integer; NaN is 0 and what does not fit the nearest that does."""
+        a: Any = self.a
+        source, out = step.ins[0] - 16, step.out
+        is_double = op in (0xFC02, 0xFC03, 0xFC06, 0xFC07)
+        if op <= 0xFC03:
+            self._saturate_32(source, out, is_double, op in (0xFC00, 0xFC02))
+            return
+        suffix = "sd" if is_double else "ss"
+        ucomi = getattr(a, f"ucomi{suffix}_rr")
+        zero, most, done = a.label(), a.label(), a.label()
+        if op in (0xFC04, 0xFC06):
+            ucomi(source, source)
+            a.jcc_l(Condition.P, zero)
+            self._two_to_63(is_double)
+            ucomi(source, FLOAT_SCRATCH)
+            a.jcc_l(Condition.AE, most)
+            getattr(a, f"cvtt{suffix}2si64_rr")(out, source)  # too small gives the least number by itself
+            a.jmp_l(done)
+            a.bind(most)
+            a.mov64_ri64(out, (1 << 63) - 1)
+        else:
+            a.xorps_rr(FLOAT_SCRATCH, FLOAT_SCRATCH)
+            ucomi(source, FLOAT_SCRATCH)
+            a.jcc_l(Condition.BE, zero)  # NaN too
+            self._truncate_u64(out, source, suffix, is_double)
+            a.jcc_l(Condition.S, most)
+            self._add_above(out)
+            a.jmp_l(done)
+            a.bind(most)
+            a.mov64_ri(out, -1)
+        a.jmp_l(done)
+        a.bind(zero)
+        a.xor32_rr(out, out)
+        a.bind(done)
+
+    def _saturate_32(self, source: int, out: int, is_double: bool, is_signed: bool) -> None:
+        """In double precision, where every bound is exact."""
+        a: Any = self.a
+        zero, done = a.label(), a.label()
+        if is_double:
+            a.movaps_rr(FLOAT_SCRATCH, source)
+        else:
+            a.cvtss2sd_rr(FLOAT_SCRATCH, source)
+        a.ucomisd_rr(FLOAT_SCRATCH, FLOAT_SCRATCH)
+        a.jcc_l(Condition.P, zero)
+        low, high = (-(2.0**31), 2.0**31 - 1) if is_signed else (0.0, 2.0**32 - 1)
+        a.minsd_rp(FLOAT_SCRATCH, a.constant(struct.pack("<d", high)))
+        a.maxsd_rp(FLOAT_SCRATCH, a.constant(struct.pack("<d", low)))
+        a.cvttsd2si64_rr(out, FLOAT_SCRATCH)
+        a.mov32_rr(out, out)
+        a.jmp_l(done)
+        a.bind(zero)
+        a.xor32_rr(out, out)
+        a.bind(done)
