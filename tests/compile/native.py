@@ -195,7 +195,8 @@ class NativeInstance:
         words = [self._to_word(value, kind) for value, kind in zip(arguments, type_.params, strict=True)]
         buffer = (ctypes.c_uint64 * (len(words) + 1))(*words)
         entry = self._entry(type_)
-        fiber = Fiber(entry, (self.block, ctypes.addressof(buffer), self._records[4 * index]), signature="void(u64, u64, u64)")
+        given = (self.block, ctypes.addressof(buffer), self._records[4 * index])
+        fiber = Fiber(entry, given, signature="void(u64, u64, u64)")
         for event in fiber:
             if event.reason is StopReason.CHECK:
                 self._library(event)
