@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import json
 import os
 
 from bench.measure import RESULTS, ROUNDS, Row, machine, measure, pin, save, table
@@ -25,8 +26,6 @@ def run(question: str, rounds: int) -> tuple[str, list[Row]]:
 
 def report() -> str:
     """Every saved result as one Markdown page."""
-    import json
-
     parts = ["# Results", "", "Written by `python -m bench`: nanoseconds per operation.", ""]
     for question in QUESTIONS:
         path = RESULTS / f"{question}.json"
@@ -44,6 +43,36 @@ def report() -> str:
     return "\n".join(parts)
 
 
+README_ROWS = {
+    "calls": ("trapline: nothing()", "trapline: i64(i64, i64)", "cffi: call of an empty C function"),
+    "traps": (
+        "C: int3, empty handler, sigreturn",
+        "inject: int3, callback",
+        "direct: int3, callback",
+        "check: call of the stub, callback",
+        "call that traps, to the caught exception",
+    ),
+    "steps": ("breakpoint hit and stepped past, inject", "step by the stepping copy"),
+    "interrupts": ("C: pthread_kill to a handler in a spinning thread", "interrupt() to the event in Python"),
+}
+START, STOP = "<!-- written by python -m bench -->", "<!-- end -->"
+
+
+def update_readme() -> None:
+    """Put the medians of README_ROWS between the README's markers."""
+    lines = ["| | median ns |", "|---|---:|"]
+    for question, names in README_ROWS.items():
+        path = RESULTS / f"{question}.json"
+        if path.exists():
+            rows = {row["name"]: row for row in json.loads(path.read_text(encoding="utf-8"))["rows"]}
+            lines += [f"| {name} | {rows[name]['median_ns']:,.0f} |" for name in names]
+    readme = RESULTS.parent.parent / "README.md"
+    text = readme.read_text(encoding="utf-8")
+    before, rest = text.split(START)
+    after = rest.split(STOP)[1]
+    readme.write_text(f"{before}{START}\n\n" + "\n".join(lines) + f"\n\n{STOP}{after}", encoding="utf-8")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a tenth of the batches, nothing written")
@@ -58,6 +87,7 @@ def main() -> None:
             save(question, title, rows)
     if not arguments.quick:
         (RESULTS / "README.md").write_text(report(), encoding="utf-8")
+        update_readme()
     print(machine())
 
 

@@ -4,6 +4,7 @@
  */
 #define _GNU_SOURCE
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -112,13 +113,26 @@ double steps_ptrace(long n) {
     return spent;
 }
 
-/* From the sender's call to the first instruction of a handler on a spinning thread. */
+/* From the sender's call to the first instruction of a handler on a thread that spins on another processor. */
 static _Atomic int seen, stop_spinning;
 static void note(int sig) {
     (void)sig;
     atomic_store(&seen, 1);
 }
+static void stay_on(int last) {
+    cpu_set_t allowed, one;
+    CPU_ZERO(&one);
+    sched_getaffinity(0, sizeof allowed, &allowed);
+    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+        if (!CPU_ISSET(cpu, &allowed)) continue;
+        if (last) CPU_ZERO(&one);
+        if (last || !CPU_COUNT(&one)) CPU_SET(cpu, &one);
+    }
+    sched_setaffinity(0, sizeof one, &one);
+}
+
 static void *spin(void *unused) {
+    stay_on(0);
     while (!atomic_load(&stop_spinning)) {}
     return unused;
 }
@@ -126,9 +140,12 @@ static void *spin(void *unused) {
 double signal_latency(long n) {
     struct sigaction ours = {.sa_handler = note}, old;
     pthread_t thread;
+    cpu_set_t before;
+    sched_getaffinity(0, sizeof before, &before);
     sigaction(SIGUSR2, &ours, &old);
     atomic_store(&stop_spinning, 0);
     pthread_create(&thread, NULL, spin, NULL);
+    stay_on(1);
     double total = 0;
     for (long i = 0; i < n; i++) {
         usleep(200);
@@ -140,6 +157,7 @@ double signal_latency(long n) {
     }
     atomic_store(&stop_spinning, 1);
     pthread_join(thread, NULL);
+    sched_setaffinity(0, sizeof before, &before);
     sigaction(SIGUSR2, &old, NULL);
     return total / n;
 }

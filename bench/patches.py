@@ -17,7 +17,7 @@ def cases() -> list[Case]:
     nops = b"\x90" * (PAGE - 1) + b"\xc3"
     small = trapline.CodeImage(nops * 256)
     large = trapline.CodeImage(nops * 2560)
-    copy = small.copy()
+    copy, stopped = small.copy(), small.copy()
     copy.patch(0, b"\x90")
 
     def first_patches(n: int) -> None:
@@ -35,8 +35,8 @@ def cases() -> list[Case]:
 
     def breakpoints(n: int) -> None:
         for _ in range(n):
-            copy.add_breakpoint(8)
-            copy.remove_breakpoint(8)
+            stopped.add_breakpoint(8)
+            stopped.remove_breakpoint(8)
 
     def copies(image: trapline.CodeImage, n: int) -> None:
         for _ in range(n):

@@ -330,8 +330,10 @@ class CodeCopy(Mapped):
         """Offset -> the bytes that its breakpoint stands on, perhaps patched ones."""
         self._slot_of: dict[int, int] = {}
         self._slots_used = 0
+        self._patches: list[tuple[int, int]] = []
+        """[start, stop) of each patch that `_patched_starts` does not know of yet."""
         self._patched_starts: list[int] | None = None
-        """Where instructions begin, once a patch may have moved that; None while it is as in the image."""
+        """Where instructions begin, once patches have moved that; None while it is as in the image."""
         super().__init__(image._code.copy(breakpoints), name)
 
     @property
@@ -346,6 +348,9 @@ class CodeCopy(Mapped):
     @property
     def instruction_offsets(self) -> Sequence[int]:
         """Where instructions begin, in order; patches move that."""
+        while self._patches:
+            self._patched_starts = self._starts_after_patch(*self._patches[0])
+            del self._patches[0]
         return self._of.instruction_offsets if self._patched_starts is None else self._patched_starts
 
     def _bytes(self, offset: int, size_bytes: int | None) -> bytes:
@@ -441,13 +446,15 @@ class CodeCopy(Mapped):
             for at in self._slot_of.keys() & touched:
                 del self._slot_of[at]
             self._code.patch(offset, code)
-            self._patched_starts = self._starts_after_patch(offset, offset + len(code))
-            self.step_copies = StepCopies()
+            if (offset, offset + len(code)) not in self._patches[-1:]:
+                self._patches.append((offset, offset + len(code)))
+            if self.step_copies.made:
+                self.step_copies = StepCopies()
 
     def _starts_after_patch(self, start: int, stop: int) -> list[int]:
         """Where instructions begin when [start, stop) has been written: decoded anew from the instruction that holds
         `start` to the first that begins behind the patch where one began before."""
-        before = self.instruction_offsets
+        before = self._of.instruction_offsets if self._patched_starts is None else self._patched_starts
         first = max(bisect.bisect_right(before, start) - 1, 0)
         at = before[first] if before else start
         out = list(before[:first])
