@@ -19,7 +19,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -29,6 +28,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "breakpoints.h"
 #include "threads.h"
 
 #ifndef MFD_NOEXEC_SEAL /* Linux 6.3 */
@@ -38,18 +38,6 @@
 struct slot {
     struct tl_slot_place places[TL_SLOT_PLACES];
     size_t count;
-};
-
-/* Every offset of a copy that ever had a breakpoint: open addressing, power-of-two size, key 0 is an empty row. A
- * breakpoint that is taken away keeps its row, switched off: a thread may have hit it just before. */
-struct breakpoint {
-    uint64_t key; /* offset + 1 */
-    uint32_t slot, on;
-};
-
-struct breakpoints {
-    struct breakpoint *rows;
-    size_t size, filled;
 };
 
 struct tl_code {
@@ -66,7 +54,7 @@ struct tl_code {
     uint8_t *snapshot;    /* while a fork is under way: own pages and slots as they were before it */
     struct tl_code *image, *home;
     struct slot *slots;
-    struct breakpoints breakpoints;
+    struct tl_breakpoints breakpoints;
     struct tl_code *next; /* all codes */
     size_t copies;
 };
@@ -74,64 +62,20 @@ struct tl_code {
 static pthread_mutex_t code_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct tl_code *codes;
 
-/* ---- the range table ---- */
-
-struct table {
-    size_t count;
-    struct tl_range rows[];
-};
-
-static struct table empty_table;
-static _Atomic(struct table *) table = &empty_table;
-
-int tl_range_find(uint64_t pc, struct tl_range *row) {
-    struct tl_thread *self = &tl_self;
-    int found = 0;
-    /* Only this thread changes its counter; a handler that interrupts us here leaves it as it was. */
-    atomic_store_explicit(&self->reading, atomic_load_explicit(&self->reading, memory_order_relaxed) + 1,
-                          memory_order_relaxed);
-    tl_fence(); /* pairs with tl_threads_wait_readers */
-    struct table *t = atomic_load(&table);
-    size_t low = 0, high = t->count;
-    while (low < high) {
-        size_t middle = (low + high) / 2;
-        if (t->rows[middle].stop <= pc) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    if (low < t->count && t->rows[low].start <= pc) {
-        *row = t->rows[low];
-        found = 1;
-    }
-    atomic_signal_fence(memory_order_seq_cst);
-    atomic_store_explicit(&self->reading, atomic_load_explicit(&self->reading, memory_order_relaxed) - 1,
-                          memory_order_relaxed);
-    return found;
-}
-
-static int by_start(const void *a, const void *b) {
-    uint64_t x = ((const struct tl_range *)a)->start, y = ((const struct tl_range *)b)->start;
-    return x < y ? -1 : x > y;
-}
-
-/* Requires the code lock. Builds the table anew from `codes` and frees the old one when no handler reads it. */
+/* Requires the code lock. Tells handlers of every code on the list. */
 static int publish_table(void) {
     size_t count = 0;
     for (struct tl_code *c = codes; c; c = c->next) count++;
-    struct table *fresh = malloc(sizeof *fresh + count * sizeof fresh->rows[0]);
-    if (!fresh) return -ENOMEM;
-    fresh->count = 0;
+    struct tl_range *rows = malloc((count + 1) * sizeof *rows);
+    if (!rows) return -ENOMEM;
+    count = 0;
     for (struct tl_code *c = codes; c; c = c->next) {
         uint64_t start = (uint64_t)c->rx, slots = start + c->capacity_bytes;
-        fresh->rows[fresh->count++] = (struct tl_range){start, slots + c->slots_bytes, c, slots, c->kind};
+        rows[count++] = (struct tl_range){start, slots + c->slots_bytes, c, slots, c->kind};
     }
-    qsort(fresh->rows, fresh->count, sizeof fresh->rows[0], by_start);
-    struct table *old = atomic_exchange(&table, fresh);
-    tl_threads_wait_readers();
-    if (old != &empty_table) free(old);
-    return 0;
+    int error = tl_ranges_replace(rows, count);
+    free(rows);
+    return error;
 }
 
 /* ---- mappings ---- */
@@ -498,53 +442,22 @@ int tl_code_slot_write(struct tl_code *c, size_t slot, const uint8_t *bytes, siz
 
 /* ---- breakpoints ---- */
 
-static struct breakpoint *breakpoint_row(const struct breakpoints *b, uint64_t key) {
-    size_t at = (size_t)(key * 0x9e3779b97f4a7c15u >> 20) & (b->size - 1);
-    while (b->rows[at].key && b->rows[at].key != key) at = (at + 1) & (b->size - 1);
-    return &b->rows[at];
-}
-
-static int breakpoints_grow(struct breakpoints *b) {
-    struct breakpoints fresh = {.size = b->size ? b->size * 2 : 16, .filled = b->filled};
-    fresh.rows = calloc(fresh.size, sizeof *fresh.rows);
-    if (!fresh.rows) return -ENOMEM;
-    for (size_t i = 0; i < b->size; i++)
-        if (b->rows[i].key) *breakpoint_row(&fresh, b->rows[i].key) = b->rows[i];
-    free(b->rows);
-    *b = fresh;
-    return 0;
-}
-
 int tl_code_breakpoint(struct tl_code *c, size_t offset, long slot) {
-    struct breakpoints *b = &c->breakpoints;
-    int error = 0;
     pthread_mutex_lock(&code_lock);
-    if (slot < 0) {
-        if (b->size) breakpoint_row(b, offset + 1)->on = 0;
-    } else {
-        if (b->filled * 2 >= b->size) error = breakpoints_grow(b);
-        if (!error) {
-            struct breakpoint *row = breakpoint_row(b, offset + 1);
-            b->filled += !row->key;
-            *row = (struct breakpoint){offset + 1, (uint32_t)slot, 1};
-        }
-    }
+    int error = tl_breakpoints_set(&c->breakpoints, offset, slot);
     pthread_mutex_unlock(&code_lock);
     return error;
 }
 
 /* Requires the code lock. */
-static const struct breakpoint *breakpoint_at(const struct tl_range *row, uint64_t pc) {
-    const struct breakpoints *b = &row->code->breakpoints;
-    if (!b->size || pc >= row->slots) return NULL;
-    const struct breakpoint *found = breakpoint_row(b, pc - row->start + 1);
-    return found->key ? found : NULL;
+static const struct tl_breakpoint *breakpoint_at(const struct tl_range *row, uint64_t pc) {
+    return pc < row->slots ? tl_breakpoints_find(&row->code->breakpoints, pc - row->start) : NULL;
 }
 
 uint64_t tl_code_breakpoint_slot(uint64_t pc) {
     struct tl_range row;
     pthread_mutex_lock(&code_lock);
-    const struct breakpoint *found = tl_range_find(pc, &row) ? breakpoint_at(&row, pc) : NULL;
+    const struct tl_breakpoint *found = tl_range_find(pc, &row) ? breakpoint_at(&row, pc) : NULL;
     uint64_t slot = found && found->on ? tl_code_slot_address(row.code, found->slot) : 0;
     pthread_mutex_unlock(&code_lock);
     return slot;
@@ -567,7 +480,7 @@ enum tl_place tl_code_place(uint64_t pc, struct tl_slot_place *meaning) {
             meaning->pc = pc - row.start + (uint64_t)row.code->home->rx;
             place = TL_PLACE_STEP;
         } else {
-            const struct breakpoint *found = breakpoint_at(&row, pc);
+            const struct tl_breakpoint *found = breakpoint_at(&row, pc);
             place = !found ? TL_PLACE_CODE : found->on ? TL_PLACE_BREAKPOINT : TL_PLACE_GONE;
         }
     }

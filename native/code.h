@@ -5,6 +5,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "ranges.h"
+
 #define TL_SLOT_BYTES 64 /* must match trapline.tuning.SLOT_BYTES */
 
 #define TL_ERR_CAPACITY (-2010) /* the bytes do not fit */
@@ -13,23 +15,6 @@
 #define TL_ERR_KIND (-2013)     /* a patch of an image, a copy of a copy */
 #define TL_ERR_BROKEN (-2014)   /* the child of a fork could not get its own memory for this code */
 #define TL_ERR_CLOSED (-2015)   /* somebody closed the memfd's descriptor */
-
-/* What the pages of a struct tl_code are for. */
-enum tl_code_kind {
-    TL_CODE_IMAGE,    /* canonical, appended to, never patched */
-    TL_CODE_PRIVATE,  /* a copy that breakpoints are patched into */
-    TL_CODE_STEPPING, /* a copy with a trap at every stop point; stands for its home, where a step began */
-};
-
-struct tl_code;
-
-/* A row of the range table: [start, stop), rows sorted by start and disjoint. */
-struct tl_range {
-    uint64_t start, stop;
-    struct tl_code *code;
-    uint64_t slots; /* where the slots begin; == stop where there are none */
-    enum tl_code_kind kind;
-};
 
 int tl_code_start(void);
 
@@ -70,8 +55,6 @@ int tl_code_slot_write(struct tl_code *copy, size_t slot, const uint8_t *bytes, 
 /* Switches on (slot >= 0) or off (slot < 0) the breakpoint at an offset; the trap itself is patched apart. */
 int tl_code_breakpoint(struct tl_code *copy, size_t offset, long slot);
 
-/* Copies the row that holds `pc` and returns 1, or returns 0. Called by handlers: no lock, no allocation. */
-int tl_range_find(uint64_t pc, struct tl_range *row);
 /* What a pc means to a debugger: the pc in the copy the fiber belongs to. */
 enum tl_place {
     TL_PLACE_OUTSIDE,    /* not in registered code */

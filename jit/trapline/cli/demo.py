@@ -215,7 +215,7 @@ def _watch(screen: _Screen, code: trapline.CodeImage) -> None:
         calls[n] = calls.get(n, 0) + 1
     each_us = (time.perf_counter_ns() - start) / sum(calls.values()) / 1e3
     screen.say("calls by argument: " + "  ".join(f"{n}:{calls[n]}" for n in sorted(calls, reverse=True)[:10]) + "  ...")
-    screen.say(f"{sum(calls.values()):,} stops, {each_us:.1f} us each; the original runs on unpatched: ")
+    screen.say(f"{sum(calls.values()):,} stops, {each_us:.1f} us each; the original is not patched")
     screen.good(f"fib(15) = {fiber.result} under the breakpoint, {code['fib'](15)} beside it")
 
 
