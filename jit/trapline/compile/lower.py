@@ -17,6 +17,7 @@ from typing import Final, Protocol
 
 from trapline.compile.fold import COMMUTATIVE, FIRST, fold_binary, fold_unary
 from trapline.compile.ir import NO_TYPE, Block, Edge, Func, Op
+from trapline.compile.labels import Label, assigned_locals
 from trapline.wasm.opcodes import OPCODES, TRAPS
 from trapline.wasm.types import F32, F64, FUNCREF, I32, I64, FuncType
 
@@ -63,74 +64,6 @@ _LOADS: Final = {code: OPCODES[code].results[0] for code in range(0x28, 0x36)}
 _STORES: Final = frozenset(range(0x36, 0x3F))
 
 
-class _Label:
-    """A control frame: where its label leads, and what a branch there carries."""
-
-    __slots__ = (
-        "arity",
-        "assigned",
-        "base_cell",
-        "block",
-        "else_cell",
-        "else_edge",
-        "else_locals",
-        "incoming",
-        "is_loop",
-        "mark",
-        "result_types",
-    )
-
-    def __init__(
-        self, is_loop: bool, result_types: tuple[int, ...], arity: int, assigned: list[int], cell: int
-    ) -> None:
-        self.is_loop = is_loop
-        self.result_types = result_types
-        self.arity = arity
-        self.assigned = assigned
-        self.base_cell = cell
-        """The operand stack below the frame's own operands."""
-        self.block = -1
-        """The loop's header."""
-        self.incoming: list[tuple[int, Edge]] = []
-        """(block, edge) of each forward branch here; the edge carries results, then assigned locals."""
-        self.else_edge: Edge | None = None
-        self.else_locals: list[int] = []
-        self.else_cell = -1
-        self.mark = 0
-        """Length of the undo log when the frame began."""
-
-
-def _assigned_locals(body: SourceBody) -> dict[int, list[int]]:
-    """For each block, loop and if: the locals that its body sets, in order; the function as a whole under -1."""
-    out: dict[int, list[int]] = {}
-    masks = [0]
-    starts = [-1]
-    opcodes, immediates = body.opcodes, body.immediates
-    for index, code in enumerate(opcodes):
-        if code == 0x21 or code == 0x22:
-            local = immediates[index]
-            assert isinstance(local, int)
-            masks[-1] |= 1 << local
-        elif _BLOCK <= code <= _IF:
-            masks.append(0)
-            starts.append(index)
-        elif code == _END:
-            mask = masks.pop()
-            out[starts.pop()] = _bits(mask)
-            if masks:
-                masks[-1] |= mask
-    return out
-
-
-def _bits(mask: int) -> list[int]:
-    out = []
-    while mask:
-        low = mask & -mask
-        out.append(low.bit_length() - 1)
-        mask ^= low
-    return out
-
-
 class _Lowering:
     def __init__(self, func: Func, body: SourceBody, type_: FuncType, environment: Environment) -> None:
         self._func = func
@@ -147,8 +80,8 @@ class _Lowering:
         self._named: list[int] = []
         self._known: dict[tuple[object, ...], int] = {}
         self._log: list[tuple[tuple[object, ...], int | None]] = []
-        self._labels: list[_Label] = []
-        self._assigned = _assigned_locals(body)
+        self._labels: list[Label] = []
+        self._assigned = assigned_locals(body.opcodes, body.immediates)
 
     # ---- blocks ----
 
@@ -251,7 +184,7 @@ class _Lowering:
             self._named[local] = value
             self._func.local_events.append((pos, local, value))
 
-    def _carried(self, label: _Label, results: list[int]) -> list[int]:
+    def _carried(self, label: Label, results: list[int]) -> list[int]:
         now = self._locals
         return results + [now[local] for local in label.assigned]
 
@@ -272,7 +205,7 @@ class _Lowering:
     def _begin_loop(self, index: int, params: tuple[int, ...], results: tuple[int, ...]) -> None:
         assigned = self._assigned[index]
         carried = self._pop_many(len(params))
-        label = _Label(True, results, len(params), assigned, self._cell)
+        label = Label(True, results, len(params), assigned, self._cell)
         self._emit(Op.JUMP, (), NO_TYPE, None, index)
         edge = Edge(-1, self._carried(label, carried))
         entered_from, entry = self._number, self._block
@@ -298,7 +231,7 @@ class _Lowering:
             self._name(index + 1, local, value)
         self._labels.append(label)
 
-    def _merge(self, label: _Label, pos: int) -> bool:
+    def _merge(self, label: Label, pos: int) -> bool:
         """Begin the block behind a frame's end from its incoming edges; False when nothing comes in."""
         func = self._func
         incoming = label.incoming
@@ -375,7 +308,7 @@ class _Lowering:
         base = self._cell
         for _ in params:
             base = self._func.cell_below[base]
-        label = _Label(False, results, len(results), self._assigned[index], base)
+        label = Label(False, results, len(results), self._assigned[index], base)
         label.else_cell = self._cell
         label.else_locals = list(self._locals)
         label.mark = len(self._log)
@@ -506,7 +439,7 @@ class _Lowering:
             self._locals.append(self._constant(type_, 0, 0))
         func.initial_locals = list(self._locals)
         self._named = list(self._locals)
-        self._labels.append(_Label(False, self._type.results, len(self._type.results), [], -1))
+        self._labels.append(Label(False, self._type.results, len(self._type.results), [], -1))
 
     def run(self) -> None:
         """Walk the body from its first opcode to its last `end`."""
@@ -519,7 +452,7 @@ class _Lowering:
             if not falls:
                 # Dead code: only the ends of frames that live code began matter.
                 if code in (_BLOCK, _LOOP, _IF):
-                    self._labels.append(_Label(False, (), 0, [], -1))
+                    self._labels.append(Label(False, (), 0, [], -1))
                     self._labels[-1].block = _DEAD
                 elif code == _ELSE and self._labels[-1].block != _DEAD:
                     self._else(index, False)
@@ -585,7 +518,7 @@ class _Lowering:
             base = self._cell
             for _ in params:
                 base = self._func.cell_below[base]
-            label = _Label(False, results, len(results), self._assigned[index], base)
+            label = Label(False, results, len(results), self._assigned[index], base)
             label.mark = len(self._log)
             self._labels.append(label)
         elif code == _LOOP:

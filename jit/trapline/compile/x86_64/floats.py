@@ -7,18 +7,30 @@ the machine makes them: quiet, with the payload of an operand, which the specifi
 from __future__ import annotations
 
 import struct
-from typing import Any, Final
+from typing import Final
 
-from trapline.arch.x86_64.assembler import Condition
+from trapline.arch.x86_64.assembler import Assembler, Condition
 from trapline.compile.allocate import SLOT, Step
-from trapline.compile.x86_64.integers import Integers
+from trapline.compile.x86_64.integers import Integers, Memory, Two
 from trapline.compile.x86_64.layout import FLOAT_SCRATCH, SCRATCH
 
 __all__ = ["Floats"]
 
 _ROUNDING: Final = {2: 2, 3: 1, 4: 3, 5: 0}
 """ceil, floor, trunc, nearest -> rounding control of ROUNDSD; bit 3 keeps the precision exception quiet."""
-_ARITHMETIC: Final = ("add", "sub", "mul", "div")
+A = Assembler
+_ARITHMETIC: Final[dict[int, tuple[Two, Memory]]] = {
+    # opcode: (with a register, with memory)
+    0x92: (A.addss_rr, A.addss_rm),
+    0x93: (A.subss_rr, A.subss_rm),
+    0x94: (A.mulss_rr, A.mulss_rm),
+    0x95: (A.divss_rr, A.divss_rm),
+    0xA0: (A.addsd_rr, A.addsd_rm),
+    0xA1: (A.subsd_rr, A.subsd_rm),
+    0xA2: (A.mulsd_rr, A.mulsd_rm),
+    0xA3: (A.divsd_rr, A.divsd_rm),
+}
+_EXTREMES: Final[dict[int, Two]] = {0x96: A.minss_rr, 0x97: A.maxss_rr, 0xA4: A.minsd_rr, 0xA5: A.maxsd_rr}
 
 
 def _double(value: float) -> int:
@@ -34,33 +46,36 @@ class Floats(Integers):
 
     def arithmetic(self, step: Step, op: int) -> None:
         """add sub mul div, two-address."""
-        is_double = op >= 0xA0
-        name = _ARITHMETIC[op - (0xA0 if is_double else 0x92)] + ("sd" if is_double else "ss")
+        with_register, with_memory = _ARITHMETIC[op]
         other = step.ins[1]
-        a: Any = self.a
         if other >= SLOT:
-            getattr(a, f"{name}_rm")(step.out - 16, *self.memory(other))
+            with_memory(self.a, step.out - 16, *self.memory(other))
         else:
-            getattr(a, f"{name}_rr")(step.out - 16, other - 16)
+            with_register(self.a, step.out - 16, other - 16)
+
+    def _ucomi(self, is_double: bool, left: int, right: int) -> None:
+        (self.a.ucomisd_rr if is_double else self.a.ucomiss_rr)(left, right)
+
+    def _truncating(self, is_double: bool, out: int, source: int) -> None:
+        (self.a.cvttsd2si64_rr if is_double else self.a.cvttss2si64_rr)(out, source)
 
     def extreme(self, step: Step, op: int) -> None:
         """min and max: NaN if either is, and -0 below +0, neither of which MINSD does."""
         is_double = op >= 0xA0
         is_min = op in (0x96, 0xA4)
-        suffix = "sd" if is_double else "ss"
-        a: Any = self.a
+        a = self.a
         out, other = step.out - 16, step.ins[1] - 16
         unordered, differ, done = a.label(), a.label(), a.label()
-        getattr(a, f"ucomi{suffix}_rr")(out, other)
+        self._ucomi(is_double, out, other)
         a.jcc_l(Condition.P, unordered)
         a.jcc_l(Condition.NE, differ)
         (a.orps_rr if is_min else a.andps_rr)(out, other)
         a.jmp_l(done)
         a.bind(unordered)
-        getattr(a, f"add{suffix}_rr")(out, other)
+        (a.addsd_rr if is_double else a.addss_rr)(out, other)
         a.jmp_l(done)
         a.bind(differ)
-        getattr(a, f"{'min' if is_min else 'max'}{suffix}_rr")(out, other)
+        _EXTREMES[op](a, out, other)
         a.bind(done)
 
     def _mask(self, is_double: bool, of_sign: bool) -> None:
@@ -91,22 +106,21 @@ class Floats(Integers):
         """ceil floor trunc nearest sqrt."""
         is_double = op >= 0x99
         which = op - (0x99 if is_double else 0x8B)
-        suffix = "sd" if is_double else "ss"
-        a: Any = self.a
+        a, out, source = self.a, step.out - 16, step.ins[0] - 16
         if which == 6:
-            getattr(a, f"sqrt{suffix}_rr")(step.out - 16, step.ins[0] - 16)
+            (a.sqrtsd_rr if is_double else a.sqrtss_rr)(out, source)
         else:
-            getattr(a, f"round{suffix}_rri")(step.out - 16, step.ins[0] - 16, 8 | _ROUNDING[which])
+            (a.roundsd_rri if is_double else a.roundss_rri)(out, source, 8 | _ROUNDING[which])
 
     def compare_floats(self, step: Step, op: int) -> None:
         """0 or 1; unordered operands are only ever unequal."""
         is_double = op >= 0x61
         which = op - (0x61 if is_double else 0x5B)  # eq ne lt gt le ge
         left, right = step.ins[0] - 16, step.ins[1] - 16
-        a: Any = self.a
+        a = self.a
         if which in (2, 4):
             left, right = right, left
-        getattr(a, "ucomisd_rr" if is_double else "ucomiss_rr")(left, right)
+        self._ucomi(is_double, left, right)
         if which == 0:
             a.setnp_r(SCRATCH)
             a.sete_r(step.out)
@@ -122,7 +136,7 @@ class Floats(Integers):
 
     def convert(self, step: Step, op: int) -> None:
         """Integers to floating point, and between the two widths of it."""
-        a: Any = self.a
+        a = self.a
         source, out = step.ins[0], step.out - 16
         if op == 0xB6:
             a.cvtsd2ss_rr(out, source - 16)
@@ -130,49 +144,49 @@ class Floats(Integers):
         if op == 0xBB:
             a.cvtss2sd_rr(out, source - 16)
             return
-        name = "cvtsi2ss" if op <= 0xB5 else "cvtsi2sd"
-        kind = op - (0xB2 if op <= 0xB5 else 0xB7)  # i32_s i32_u i64_s i64_u
+        is_double = op >= 0xB7
+        kind = op - (0xB7 if is_double else 0xB2)  # i32_s i32_u i64_s i64_u
         a.xorps_rr(out, out)  # the conversion writes the low lane only: no waiting for the rest
         if kind == 0:
-            getattr(a, f"{name}32_rr")(out, source)
+            (a.cvtsi2sd32_rr if is_double else a.cvtsi2ss32_rr)(out, source)
         elif kind == 1:
             a.mov32_rr(SCRATCH, source)
-            getattr(a, f"{name}64_rr")(out, SCRATCH)
+            self._from_i64(is_double, out, SCRATCH)
         elif kind == 2:
-            getattr(a, f"{name}64_rr")(out, source)
+            self._from_i64(is_double, out, source)
         else:
-            self._convert_u64(out, source, name)
+            self._from_u64(is_double, out, source)
 
-    def _convert_u64(self, out: int, source: int, name: str) -> None:
+    def _from_i64(self, is_double: bool, out: int, source: int) -> None:
+        (self.a.cvtsi2sd64_rr if is_double else self.a.cvtsi2ss64_rr)(out, source)
+
+    def _from_u64(self, is_double: bool, out: int, source: int) -> None:
         """Above 2**63: half of it, the lost bit kept for rounding, then doubled."""
-        a: Any = self.a
-        large, done = a.label(), a.label()
+        a = self.a
+        large, even, done = a.label(), a.label(), a.label()
         a.test64_rr(source, source)
         a.jcc_l(Condition.S, large)
-        getattr(a, f"{name}64_rr")(out, source)
+        self._from_i64(is_double, out, source)
         a.jmp_l(done)
         a.bind(large)
         a.mov64_rr(SCRATCH, source)
         a.shr64_ri(SCRATCH, 1)
-        even = a.label()
         a.test8_ri(source, 1)
         a.jcc_l(Condition.E, even)
         a.or64_ri(SCRATCH, 1)
         a.bind(even)
-        getattr(a, f"{name}64_rr")(out, SCRATCH)
-        getattr(a, "addss_rr" if name == "cvtsi2ss" else "addsd_rr")(out, out)
+        self._from_i64(is_double, out, SCRATCH)
+        (a.addsd_rr if is_double else a.addss_rr)(out, out)
         a.bind(done)
 
     def truncate(self, step: Step, op: int) -> None:
         """Floating point to integer, trapping when it does not fit; the trap tells NaN from overflow by the operand."""
-        a: Any = self.a
+        a = self.a
         source, out = step.ins[0] - 16, step.out
         is_double = op in (0xAA, 0xAB, 0xB0, 0xB1)
-        suffix = "sd" if is_double else "ss"
-        convert = getattr(a, f"cvtt{suffix}2si64_rr")
         kind = "truncation 64" if is_double else "truncation 32"
         if op in (0xA8, 0xA9, 0xAA, 0xAB):
-            convert(out, source)
+            self._truncating(is_double, out, source)
             if op in (0xA8, 0xAA):
                 a.movsxd64_32_rr(SCRATCH, out)
             else:
@@ -182,16 +196,16 @@ class Floats(Integers):
             a.mov32_rr(out, out)
         elif op in (0xAE, 0xB0):
             done = a.label()
-            convert(out, source)
+            self._truncating(is_double, out, source)
             a.cmp64_ri(out, 1)  # overflows for the one result that also means "does not fit"
             a.jcc_l(Condition.NO, done)
             self._two_to_63(is_double, negative=True)
-            getattr(a, f"ucomi{suffix}_rr")(source, FLOAT_SCRATCH)
+            self._ucomi(is_double, source, FLOAT_SCRATCH)
             self.trap_if(step.value, Condition.P, kind, step.ins[0])
             self.trap_if(step.value, Condition.NE, kind, step.ins[0])
             a.bind(done)
         else:
-            self._truncate_u64(out, source, suffix, is_double)
+            self._truncate_u64(is_double, out, source)
             self.trap_if(step.value, Condition.S, kind, step.ins[0])
             self._add_above(out)
 
@@ -200,21 +214,20 @@ class Floats(Integers):
         self.integer(SCRATCH, _double(value) if is_double else _single(value))
         self.a.movq_vr(FLOAT_SCRATCH, SCRATCH)
 
-    def _truncate_u64(self, out: int, source: int, suffix: str, is_double: bool) -> None:
+    def _truncate_u64(self, is_double: bool, out: int, source: int) -> None:
         """The number less 2**63 where it is that large; the sign flag says that it does not fit. r11 is 1 then."""
-        a: Any = self.a
+        a = self.a
         large, done = a.label(), a.label()
-        convert = getattr(a, f"cvtt{suffix}2si64_rr")
         self._two_to_63(is_double)
-        getattr(a, f"ucomi{suffix}_rr")(source, FLOAT_SCRATCH)
+        self._ucomi(is_double, source, FLOAT_SCRATCH)
         a.jcc_l(Condition.AE, large)
-        convert(out, source)
+        self._truncating(is_double, out, source)
         a.mov32_ri(SCRATCH, 0)
         a.test64_rr(out, out)
         a.jmp_l(done)
         a.bind(large)
-        getattr(a, f"sub{suffix}_rr")(FLOAT_SCRATCH, source)
-        convert(out, FLOAT_SCRATCH)
+        (a.subsd_rr if is_double else a.subss_rr)(FLOAT_SCRATCH, source)
+        self._truncating(is_double, out, FLOAT_SCRATCH)
         a.mov32_ri(SCRATCH, 1)
         a.neg64_r(out)
         a.bind(done)
@@ -226,30 +239,28 @@ class Floats(Integers):
 
     def saturate(self, step: Step, op: int) -> None:
         """Floating point to integer; NaN is 0 and what does not fit the nearest that does."""
-        a: Any = self.a
+        a = self.a
         source, out = step.ins[0] - 16, step.out
         is_double = op in (0xFC02, 0xFC03, 0xFC06, 0xFC07)
         if op <= 0xFC03:
             self._saturate_32(source, out, is_double, op in (0xFC00, 0xFC02))
             return
-        suffix = "sd" if is_double else "ss"
-        ucomi = getattr(a, f"ucomi{suffix}_rr")
         zero, most, done = a.label(), a.label(), a.label()
         if op in (0xFC04, 0xFC06):
-            ucomi(source, source)
+            self._ucomi(is_double, source, source)
             a.jcc_l(Condition.P, zero)
             self._two_to_63(is_double)
-            ucomi(source, FLOAT_SCRATCH)
+            self._ucomi(is_double, source, FLOAT_SCRATCH)
             a.jcc_l(Condition.AE, most)
-            getattr(a, f"cvtt{suffix}2si64_rr")(out, source)  # too small gives the least number by itself
+            self._truncating(is_double, out, source)  # too small gives the least number by itself
             a.jmp_l(done)
             a.bind(most)
             a.mov64_ri64(out, (1 << 63) - 1)
         else:
             a.xorps_rr(FLOAT_SCRATCH, FLOAT_SCRATCH)
-            ucomi(source, FLOAT_SCRATCH)
+            self._ucomi(is_double, source, FLOAT_SCRATCH)
             a.jcc_l(Condition.BE, zero)  # NaN too
-            self._truncate_u64(out, source, suffix, is_double)
+            self._truncate_u64(is_double, out, source)
             a.jcc_l(Condition.S, most)
             self._add_above(out)
             a.jmp_l(done)
@@ -262,7 +273,7 @@ class Floats(Integers):
 
     def _saturate_32(self, source: int, out: int, is_double: bool, is_signed: bool) -> None:
         """In double precision, where every bound is exact."""
-        a: Any = self.a
+        a = self.a
         zero, done = a.label(), a.label()
         if is_double:
             a.movaps_rr(FLOAT_SCRATCH, source)
