@@ -52,7 +52,7 @@ def assigned_locals(opcodes: list[int], immediates: list[object]) -> dict[int, l
     masks = [0]
     starts = [-1]
     for index, code in enumerate(opcodes):
-        if code == _LOCAL_SET or code == _LOCAL_TEE:
+        if code in (_LOCAL_SET, _LOCAL_TEE):
             local = immediates[index]
             assert isinstance(local, int)
             masks[-1] |= 1 << local
