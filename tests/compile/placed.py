@@ -12,6 +12,7 @@ from tests.compile.ssa import Lowered, SsaInterpreter, _Activation
 from trapline.compile.allocate import ANY, NONE, REG, SAME, SLOT, Allocation, Shape, Step, allocate
 from trapline.compile.ir import NO_TYPE, Func, Op
 from trapline.compile.liveness import analyse
+from trapline.compile.lower import PURE_OPS
 from trapline.wasm.types import F32, F64
 
 RUBBISH = ("rubbish",)
@@ -131,8 +132,14 @@ class _PlacedActivation(_Activation):
         registers = {register: value for at, register, value in log if at <= self._done}
         held = {value: register for register, value in registers.items() if value >= 0}
         func = self._func
-        for value in {*self._lowered.locals_at[opcode], *self._lowered.operands_at(opcode)}:
+        named = {*self._lowered.locals_at[opcode], *self._lowered.operands_at(opcode)}
+        work = list(named)
+        while work:
+            value = work.pop()
             if func.op[value] == Op.CONST:
+                continue
+            if func.op[value] in PURE_OPS and (value in self._unplaced or func.pos[value] == opcode):
+                work += func.args[value]  # recomputed
                 continue
             if allocation.slot[value] >= 0:
                 self._expect(SLOT + allocation.slot[value], value, f"state of opcode {opcode}, slot")

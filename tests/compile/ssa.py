@@ -13,8 +13,9 @@ from tests.reference import instructions
 from tests.reference.numeric import NUMERIC, sign_extend
 from tests.reference.store import Function, Instance
 from tests.reference.traps import Trap, TrapKind
+from trapline.compile.fuse import fuse_comparisons
 from trapline.compile.ir import Func, Op
-from trapline.compile.lower import lower
+from trapline.compile.lower import PURE_OPS, lower
 from trapline.compile.simplify import remove_dead, remove_redundant_parameters
 from trapline.wasm.body import Body, decode_body
 from trapline.wasm.module import Module
@@ -57,6 +58,7 @@ class Lowered:
         self.func: Func = lower(self.body.function_index, self.body, self.body.type, ModuleEnvironment(module))
         remove_redundant_parameters(self.func)
         remove_dead(self.func, keep_states)
+        fuse_comparisons(self.func)
         self.locals_at: list[tuple[int, ...]] = []
         now = list(self.func.initial_locals)
         events = iter([*self.func.local_events, (1 << 60, 0, 0)])
@@ -143,6 +145,11 @@ class _Activation:
         self._depth = depth
         self._values: dict[int, Any] = {}
         self._results: dict[int, list[Any]] = {}
+        placed = {value for block in self._func.blocks for value in block.instructions}
+        self._unplaced = {value for value in range(len(self._func.op)) if value not in placed} - {
+            param for block in self._func.blocks for param in block.params
+        }
+        """Instructions in no block: fused into others, or removed."""
         for value, op in enumerate(self._func.op):
             if op == Op.CONST:  # the same everywhere, computed or not
                 is_reference = self._func.type[value] in (FUNCREF, EXTERNREF)
@@ -152,14 +159,32 @@ class _Activation:
         body = self._lowered.body
         if body.opcodes[opcode] in VIRTUAL:
             return
-        values = self._values
         named = [*self._lowered.locals_at[opcode], *self._lowered.operands_at(opcode)]
-        if self._owner._keep_states:
-            for value in named:
-                assert value in values, f"opcode {opcode} names value {value}, which has not been computed"
         count = len(body.locals)
-        bits = [values.get(value, "dead") for value in named]
+        bits = [self._bits(value, opcode) for value in named]
         self._owner._trace((self._index, body.offsets[opcode], tuple(bits[:count]), tuple(bits[count:])))
+
+    def _bits(self, value: int, opcode: int) -> Any:
+        """What a state shows: a pure value that is not computed yet, or never will be, from its operands."""
+        func = self._func
+        is_late = value in self._unplaced or func.pos[value] == opcode
+        if func.op[value] in PURE_OPS and func.op[value] != Op.CONST and is_late:
+            args = [self._bits(arg, opcode) for arg in func.args[value]]
+            return "dead" if "dead" in args else self._pure(value, args)
+        if not self._owner._keep_states:
+            return self._values.get(value, "dead")
+        assert value in self._values, f"opcode {opcode} names value {value}, which has not been computed"
+        return self._values[value]
+
+    def _pure(self, value: int, args: list[Any]) -> Any:
+        op = self._func.op[value]
+        if op == 0x1B:
+            return args[0] if args[2] else args[1]
+        if op == 0xD1:
+            return int(args[0] is None)
+        if op == Op.REF_FUNC:
+            return self._owner._instance.functions[self._func.imm[value]]  # type: ignore[index]
+        return NUMERIC[_key(op)].function(*args)
 
     def run(self, arguments: list[Any]) -> list[Any]:
         func = self._func
@@ -192,7 +217,8 @@ class _Activation:
         if op in (Op.CONST, Op.JUMP):
             return 0
         if op == Op.BRANCH:
-            return 0 if args[0] else 1
+            holds = args[0] if imm is None else NUMERIC[_key(imm)].function(*args)
+            return 0 if holds else 1
         if op == Op.SWITCH:
             edges = next(block for block in func.blocks if block.instructions[-1:] == [instruction]).edges
             return min(args[0], len(edges) - 1)

@@ -31,7 +31,7 @@ class Op(enum.IntEnum):
     PARAM = -1  # parameter of a block, or of the function in block 0; imm: which
     CONST = -2  # imm: the bits, unsigned
     JUMP = -3  # terminator: edges[0]
-    BRANCH = -4  # terminator: args[0] is not zero: edges[0], else edges[1]
+    BRANCH = -4  # terminator: args[0] is not zero (or imm, a comparison of args, holds): edges[0], else edges[1]
     SWITCH = -5  # terminator: edges[min(args[0], last)]
     RETURN = -6  # terminator: args are the results
     TRAP = -7  # terminator: imm is the trap's kind

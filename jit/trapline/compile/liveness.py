@@ -120,14 +120,15 @@ def _state_ends(func: Func, live: Liveness, chains: list[list[tuple[int, int]]])
     starts = _opcode_positions(func, live)
     end = live.end
 
-    def named(value: int, last_opcode: int) -> None:
-        at = starts[min(last_opcode, len(starts) - 1)]
+    def named(value: int, until_opcode: int) -> None:
+        """States before opcode `until_opcode` name the value; the last is looked at where that opcode's code begins."""
+        at = starts[max(min(until_opcode, len(starts)) - 1, 0)]
         number = _block_at(live, at)
         until, _ = _needed_until(value, number, at, live, chains[number])
         if until > end[value]:
             end[value] = until
 
-    count = len(func.stack_at) - 1
+    count = len(func.stack_at)
     current = dict(enumerate(func.initial_locals))
     for pos, local, value in func.local_events:
         named(current[local], pos)

@@ -486,6 +486,7 @@ class _Lowering:
                 local = immediates[index]
                 assert isinstance(local, int)
                 value = self._pop() if code == 0x21 else func.cell_value[self._cell]
+                self._sink(value, index)
                 self._locals[local] = value
                 self._name(index + 1, local, value)
             elif 0x41 <= code <= 0x44:
@@ -504,6 +505,14 @@ class _Lowering:
             else:
                 self._effect(code, index)
         stack_at[len(opcodes)] = self._cell if falls else -2
+
+    def _sink(self, value: int, index: int) -> None:
+        """A pure value that a local takes right behind its opcode is computed there: then the local's old value need not
+        outlive the computation, and the state in between recomputes the new one from its operands."""
+        func, instructions = self._func, self._block.instructions
+        just_made = instructions and instructions[-1] == value and func.pos[value] == index - 1
+        if just_made and func.op[value] in PURE_OPS and self._body.opcodes[index - 1] != 0x22:
+            func.pos[value] = index
 
     def _control(self, code: int, index: int) -> bool:
         """A control opcode in live code; whether the next opcode is live."""

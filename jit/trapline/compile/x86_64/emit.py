@@ -202,18 +202,31 @@ class _Emitter(Floats):
         if op == Op.JUMP:
             self._fall(number, 0)
         elif op == Op.BRANCH:
-            self.a.test32_rr(step.ins[0], step.ins[0])
+            holds = self._condition(step)
             if edges[0].target == number + 1:
-                self.a.jcc_l(Condition.E, self._way(number, 1))
+                self.a.jcc_l(holds ^ 1, self._way(number, 1))
                 self._fall(number, 0)
             else:
-                self.a.jcc_l(Condition.NE, self._way(number, 0))
+                self.a.jcc_l(holds, self._way(number, 0))
                 self._fall(number, 1)
         else:
             for way in range(len(edges) - 1):
                 self.a.cmp32_ri(step.ins[0], way)
                 self.a.jcc_l(Condition.E, self._way(number, way))
             self._fall(number, len(edges) - 1)
+
+    def _condition(self, step: Step) -> int:
+        """Sets the flags for a BRANCH; the condition code under which it goes along its first edge."""
+        compared = self.func.imm[step.value]
+        if compared is None:
+            self.a.test32_rr(step.ins[0], step.ins[0])
+            return Condition.NE
+        assert isinstance(compared, int)
+        if compared in (0x45, 0x50):
+            (self.a.test32_rr if compared == 0x45 else self.a.test64_rr)(step.ins[0], step.ins[0])
+            return Condition.E
+        self.compare(step, compared)
+        return CONDITIONS[compared - (0x51 if compared >= 0x51 else 0x46)]
 
     # ---- everything else ----
 

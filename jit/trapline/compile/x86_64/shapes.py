@@ -54,7 +54,8 @@ class X86_64:
             return Shape((self._address(func, value), REG), NONE)
         if op in _FLOAT_ARITHMETIC:
             constant = func.op[args[1]] == Op.CONST
-            return Shape((REG, REG if constant else ANY), SAME, swaps=op in (0x92, 0x94, 0xA0, 0xA2))
+            swaps = op in (0x92, 0x94, 0xA0, 0xA2) and func.op[args[0]] != Op.CONST
+            return Shape((REG, REG if constant else ANY), SAME, swaps=swaps)
         if op in _FLOAT_SAME:
             return Shape((REG, REG), SAME)
         if op in _FLOAT_SIGN:
@@ -73,6 +74,12 @@ class X86_64:
             return Shape(tuple(places([func.type[arg] for arg in args], RESULT_WORD)), NONE, _ALL, call=True)
         if op == Op.RESULT:
             return self._result(func, value)
+        if op == Op.BRANCH and func.imm[value] is not None:
+            compared = func.imm[value]
+            assert isinstance(compared, int)
+            if len(args) == 1:
+                return Shape((REG,), NONE)
+            return Shape((REG, self._second(func, args[1], 0x7C if compared >= 0x51 else 0x6A)), NONE)
         early = 0xA8 <= op <= 0xB1 or 0xFC00 <= op <= 0xFC07 or op in (0xB5, 0xBA)
         return Shape((REG,) * len(args), REG if func.type[value] != NO_TYPE else NONE, early=early)
 
