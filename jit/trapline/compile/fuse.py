@@ -1,8 +1,8 @@
 """Comparisons that only decide a branch become part of it.
 
-Requires: SSA without dead code. Leaves: BRANCH instructions whose `imm` is the opcode of a comparison of their operands;
-the comparison itself is in no block any more. A state that names its value recomputes it: the operands live until the
-branch.
+Requires: SSA without dead code. Leaves: BRANCH instructions whose `imm` is the opcode of a comparison of their
+operands; the comparison itself is in no block any more. A state that names its value recomputes it: the operands live
+until the branch.
 """
 
 from __future__ import annotations

@@ -507,8 +507,8 @@ class _Lowering:
         stack_at[len(opcodes)] = self._cell if falls else -2
 
     def _sink(self, value: int, index: int) -> None:
-        """A pure value that a local takes right behind its opcode is computed there: then the local's old value need not
-        outlive the computation, and the state in between recomputes the new one from its operands."""
+        """A pure value that a local takes right behind its opcode is computed there: then the local's old value need
+        not outlive the computation, and the state in between recomputes the new one from its operands."""
         func, instructions = self._func, self._block.instructions
         just_made = instructions and instructions[-1] == value and func.pos[value] == index - 1
         if just_made and func.op[value] in PURE_OPS and self._body.opcodes[index - 1] != 0x22:
