@@ -57,6 +57,11 @@ struct tl_code {
     struct tl_breakpoints breakpoints;
     struct tl_code *next; /* all codes */
     size_t copies;
+    /* Images and private copies: address space behind their own, where their stepping copy goes; see code_new. */
+    uint8_t *spare;
+    size_t spare_bytes;
+    _Atomic int spare_taken;
+    int in_spare; /* a stepping copy in its home's spare space */
 };
 
 static pthread_mutex_t code_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -138,9 +143,7 @@ static void *reserve(void *wish, size_t bytes) {
     return mmap(wish, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 }
 
-/* Address space for a stepping copy: its slots hold instructions of its home whose operands are relative to the pc, so
- * no place of the one may be 2 GiB from any place of the other. A wish is a hint: the kernel goes elsewhere where the
- * place is taken. */
+/* Address space for a further stepping copy. A wish is a hint: the kernel goes elsewhere where the place is taken. */
 static void *reserve_near(const struct tl_code *home, size_t bytes) {
     const uint64_t reach = (uint64_t)1 << 31, stride = (uint64_t)16 << 20, home_bytes = reserved_bytes(home);
     uint64_t start = (uint64_t)home->rx, stop = start + home_bytes;
@@ -156,8 +159,40 @@ static void *reserve_near(const struct tl_code *home, size_t bytes) {
     return reserve(NULL, bytes); /* most instructions can do without */
 }
 
+/* The slots of a stepping copy hold instructions of its home whose operands are relative to the pc, so no place of the
+ * one may be 2 GiB from any place of the other. Other reservations (linear memories, stacks) can take all the space
+ * around a home, so each home reserves room for one stepping copy of TL_SPARE_SLOTS slots from the start. */
+static void reserve_code(struct tl_code *c, struct tl_code *home) {
+    size_t bytes = reserved_bytes(c);
+    if (!home) {
+        c->spare_bytes = bytes + round_pages(TL_SPARE_SLOTS * TL_SLOT_BYTES);
+        c->rx = reserve(NULL, bytes + c->spare_bytes);
+        if (c->rx != MAP_FAILED) {
+            c->spare = c->rx + bytes;
+            return;
+        }
+        c->spare_bytes = 0;
+        c->rx = reserve(NULL, bytes);
+    } else if (bytes <= home->spare_bytes && !atomic_exchange(&home->spare_taken, 1)) {
+        c->rx = home->spare;
+        c->in_spare = 1;
+    } else {
+        c->rx = reserve_near(home, bytes);
+    }
+}
+
+/* Gives address space back: to the home whose spare space it was, or to the system. */
+static void release_code(struct tl_code *c) {
+    if (!c->in_spare) {
+        munmap(c->rx, reserved_bytes(c) + c->spare_bytes);
+        return;
+    }
+    mmap(c->rx, reserved_bytes(c), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+    atomic_store(&c->home->spare_taken, 0);
+}
+
 static struct tl_code *code_new(enum tl_code_kind kind, size_t capacity_bytes, size_t slots_bytes,
-                                const struct tl_code *home, int *error) {
+                                struct tl_code *home, int *error) {
     struct tl_code *c = calloc(1, sizeof *c);
     *error = -ENOMEM;
     if (!c) return NULL;
@@ -165,7 +200,7 @@ static struct tl_code *code_new(enum tl_code_kind kind, size_t capacity_bytes, s
     c->fd = -1;
     c->capacity_bytes = capacity_bytes;
     c->slots_bytes = slots_bytes;
-    c->rx = home ? reserve_near(home, reserved_bytes(c)) : reserve(NULL, reserved_bytes(c));
+    reserve_code(c, home);
     if (c->rx == MAP_FAILED) {
         *error = -errno;
         free(c);
@@ -176,7 +211,7 @@ static struct tl_code *code_new(enum tl_code_kind kind, size_t capacity_bytes, s
 }
 
 static void code_delete(struct tl_code *c) {
-    if (c->rx) munmap(c->rx, reserved_bytes(c));
+    if (c->rx) release_code(c);
     if (c->rw) munmap(c->rw, total_bytes(c));
     if (c->fd >= 0) close_before(c);
     free(c->own);

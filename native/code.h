@@ -8,6 +8,7 @@
 #include "ranges.h"
 
 #define TL_SLOT_BYTES 64 /* must match trapline.tuning.SLOT_BYTES */
+#define TL_SPARE_SLOTS 65536 /* must match trapline.tuning.STEPPING_SLOTS */
 
 #define TL_ERR_CAPACITY (-2010) /* the bytes do not fit */
 #define TL_ERR_RANGE (-2011)    /* offset outside the code */

@@ -20,7 +20,9 @@ BREAKPOINT_SLOTS: Final = 16384
 """How many different instructions of one CodeCopy can have had a breakpoint."""
 
 STEPPING_SLOTS: Final = 65536
-"""How many different instructions one stepping copy can have stepped; then another copy is made."""
+"""How many different instructions one stepping copy can have stepped; then another copy is made.
+
+Must match TL_SPARE_SLOTS in native/code.h, the room that is reserved for it."""
 
 PARK_TIMEOUT_US: Final = 100_000
 """How long to wait for every thread to leave native code before going on without those inside C functions."""

@@ -904,3 +904,39 @@ def test_the_programs_hold_every_kind_of_instruction() -> None:
     for program in PROGRAMS.values():
         found |= kinds_of(make(program))
     assert found == set(Kind)
+
+
+def test_stepping_where_no_room_is_left_around_the_code(run_python) -> None:
+    """Other reservations lie on both sides of the image, and of the copy, before the first step asks for space."""
+    ending = run_python(
+        """
+        import ctypes, mmap
+        from trapline import *
+
+        libc = ctypes.CDLL(None)
+        libc.mmap.restype = ctypes.c_void_p
+        libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
+
+        def wall():
+            flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000
+            assert libc.mmap(None, 1 << 40, 0, flags, -1, 0) not in (None, ctypes.c_void_p(-1).value)
+
+        wall()
+        image = CodeImage(assemble("lea rcx, [rip + x]; mov rax, qword ptr [rip + x]; ret; x: .quad 77"))
+        wall()
+        copy = image.copy()
+        wall()
+        for code in (image, copy, image, copy):
+            fiber = Fiber(code[0])
+            while fiber.step() is not None:
+                pass
+            assert fiber.result == 77
+        copy.patch(copy.labels["x"], bytes([78]))
+        fiber = Fiber(copy[0])
+        while fiber.step() is not None:
+            pass
+        print(fiber.result)
+        """
+    )
+    assert ending.returncode == 0, ending
+    assert ending.stdout.strip() == "78", ending

@@ -119,6 +119,7 @@ def test_enums(table: dict[str, int], enum: str, prefix: str) -> None:
 
 def test_slot_bytes() -> None:
     assert tuning.SLOT_BYTES == lib.TL_SLOT_BYTES
+    assert tuning.STEPPING_SLOTS == lib.TL_SPARE_SLOTS
     assert max(relocate.SLOT_BYTES.values()) <= lib.TL_SLOT_BYTES
 
 
