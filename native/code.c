@@ -29,6 +29,7 @@
 #include <unistd.h>
 
 #include "breakpoints.h"
+#include "reserve.h"
 #include "threads.h"
 
 #ifndef MFD_NOEXEC_SEAL /* Linux 6.3 */
@@ -139,26 +140,6 @@ static int map_rx(struct tl_code *c, const struct tl_code *from, size_t start, s
 
 static void flush(uint8_t *start, size_t count) { __builtin___clear_cache((char *)start, (char *)start + count); }
 
-static void *reserve(void *wish, size_t bytes) {
-    return mmap(wish, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-}
-
-/* Address space for a further stepping copy. A wish is a hint: the kernel goes elsewhere where the place is taken. */
-static void *reserve_near(const struct tl_code *home, size_t bytes) {
-    const uint64_t reach = (uint64_t)1 << 31, stride = (uint64_t)16 << 20, home_bytes = reserved_bytes(home);
-    uint64_t start = (uint64_t)home->rx, stop = start + home_bytes;
-    for (uint64_t away = 0; away + home_bytes + bytes < reach; away += stride) {
-        uint64_t wishes[2] = {stop + away, start - away - bytes};
-        for (int i = 0; i < 2; i++) {
-            void *m = reserve((void *)(uintptr_t)wishes[i], bytes);
-            uint64_t at = (uint64_t)m, low = at < start ? at : start, high = at + bytes > stop ? at + bytes : stop;
-            if (m == MAP_FAILED || high - low < reach) return m;
-            munmap(m, bytes);
-        }
-    }
-    return reserve(NULL, bytes); /* most instructions can do without */
-}
-
 /* The slots of a stepping copy hold instructions of its home whose operands are relative to the pc, so no place of the
  * one may be 2 GiB from any place of the other. Other reservations (linear memories, stacks) can take all the space
  * around a home, so each home reserves room for one stepping copy of TL_SPARE_SLOTS slots from the start. */
@@ -166,18 +147,18 @@ static void reserve_code(struct tl_code *c, struct tl_code *home) {
     size_t bytes = reserved_bytes(c);
     if (!home) {
         c->spare_bytes = bytes + round_pages(TL_SPARE_SLOTS * TL_SLOT_BYTES);
-        c->rx = reserve(NULL, bytes + c->spare_bytes);
+        c->rx = tl_reserve(NULL, bytes + c->spare_bytes);
         if (c->rx != MAP_FAILED) {
             c->spare = c->rx + bytes;
             return;
         }
         c->spare_bytes = 0;
-        c->rx = reserve(NULL, bytes);
+        c->rx = tl_reserve(NULL, bytes);
     } else if (bytes <= home->spare_bytes && !atomic_exchange(&home->spare_taken, 1)) {
         c->rx = home->spare;
         c->in_spare = 1;
     } else {
-        c->rx = reserve_near(home, bytes);
+        c->rx = tl_reserve_near(home->rx, reserved_bytes(home), bytes);
     }
 }
 

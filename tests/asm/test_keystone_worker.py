@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -185,15 +186,15 @@ def test_a_worker_dies_with_a_killed_parent() -> None:
     )
     assert done.returncode == -signal.SIGKILL
     worker = int(done.stdout)
-    for _ in range(100):
-        try:
-            with open(f"/proc/{worker}/stat", encoding="ascii") as status:
-                if status.read().rpartition(")")[2].split()[0] == "Z":
-                    return
-        except FileNotFoundError:
-            return
-        time.sleep(0.05)
-    pytest.fail("the worker outlives its parent")
+    try:
+        ending = os.pidfd_open(worker)
+    except ProcessLookupError:
+        return
+    try:
+        ready, _, _ = select.select([ending], [], [], 10)
+    finally:
+        os.close(ending)
+    assert ready, "the worker outlives its parent"
 
 
 def test_standard_streams_and_directory_do_not_matter(tmp_path: object) -> None:

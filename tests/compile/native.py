@@ -15,11 +15,9 @@ from tests.compile.ssa import Lowered
 from tests.reference.store import Function, Instance
 from trapline import CHECK_ADDRESS, CodeImage, Event, Fiber, StopReason, TrapCode
 from trapline.arch.x86_64.assembler import Assembler, Reg
-from trapline.compile.allocate import allocate
-from trapline.compile.liveness import analyse
+from trapline.compile.pipeline import compile_function
 from trapline.compile.x86_64 import layout
-from trapline.compile.x86_64.emit import Emitted, TrapRow, emit
-from trapline.compile.x86_64.shapes import X86_64
+from trapline.compile.x86_64.emit import Emitted, TrapRow
 from trapline.wasm.module import Module
 from trapline.wasm.types import EXTERNREF, FUNCREF, FuncType
 
@@ -104,11 +102,13 @@ class NativeInstance:
             self._function_list[index] = ctypes.addressof(self._records) + layout.RECORD_BYTES * index
             assert index >= module.imported_functions, "generated modules import nothing"
             lowered = Lowered(module, index - module.imported_functions, self._full)
-            func = lowered.func
-            allocation = allocate(func, analyse(func, self._full), X86_64())
-            emitted = emit(
-                func, allocation, imported=module.imported_functions, type_numbers=numbers, requests=self._requests
-            )
+            emitted = compile_function(
+                lowered.func,
+                self._full,
+                imported=module.imported_functions,
+                type_numbers=numbers,
+                requests=self._requests,
+            ).emitted
             offset = self.image.append(emitted.code)
             self.emitted[index] = (offset, emitted, lowered)
             record = [self.image.base + offset, self.block, self._type_number(module.function_types[index]), index]

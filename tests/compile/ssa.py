@@ -13,10 +13,9 @@ from tests.reference import instructions
 from tests.reference.numeric import NUMERIC, sign_extend
 from tests.reference.store import Function, Instance
 from tests.reference.traps import Trap, TrapKind
-from trapline.compile.fuse import fuse_comparisons
 from trapline.compile.ir import Func, Op
-from trapline.compile.lower import PURE_OPS, lower
-from trapline.compile.simplify import remove_dead, remove_redundant_parameters
+from trapline.compile.lower import PURE_OPS
+from trapline.compile.pipeline import to_ssa
 from trapline.wasm.body import Body, decode_body
 from trapline.wasm.module import Module
 from trapline.wasm.types import EXTERNREF, FUNCREF, FuncType
@@ -55,10 +54,9 @@ class Lowered:
     def __init__(self, module: Module, defined_index: int, keep_states: bool) -> None:
         self.body: Body = decode_body(module, defined_index)
         validate_body(module, self.body)
-        self.func: Func = lower(self.body.function_index, self.body, self.body.type, ModuleEnvironment(module))
-        remove_redundant_parameters(self.func)
-        remove_dead(self.func, keep_states)
-        fuse_comparisons(self.func)
+        self.func: Func = to_ssa(
+            self.body.function_index, self.body, self.body.type, ModuleEnvironment(module), keep_states
+        )
         self.locals_at: list[tuple[int, ...]] = []
         now = list(self.func.initial_locals)
         events = iter([*self.func.local_events, (1 << 60, 0, 0)])

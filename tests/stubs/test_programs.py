@@ -17,7 +17,7 @@ import pytest
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 SKIPPED = 77  # must match TEST_SKIPPED of check.h
-CORE = ("fiber", "signals", "threads", "code", "ranges", "breakpoints")  # what does without Python.h
+CORE = ("fiber", "signals", "threads", "code", "ranges", "breakpoints", "reserve")  # what does without Python.h
 FLAGS = ("-std=gnu11", "-O2", "-g", "-Wall", "-Wextra", "-Werror", "-fno-omit-frame-pointer", "-pthread")
 TIMEOUT_S = 120
 

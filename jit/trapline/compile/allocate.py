@@ -108,6 +108,11 @@ class _Allocator:
         self._log: list[tuple[int, int, int]] = []
         self._pinned: set[int] = set()
         self._hint: dict[int, int] = {}
+        """Value -> a block parameter that it becomes."""
+        self._clobbered: tuple[int, ...] = ()
+        """What the instruction under way destroys: no place for anything that outlives it."""
+        self._alive: list[int] = []
+        """What the block before left in registers."""
         self._floating = [type_ in (F32, F64) for type_ in func.type]
         self._constant = [op == Op.CONST for op in func.op]
 
@@ -177,11 +182,6 @@ class _Allocator:
         assert worst >= 0, "more operands than registers"
         self._evict(worst)
         return worst
-
-    def _source(self, value: int) -> int:
-        """Where a value can be read now: its register, else its slot."""
-        place = self._place[value]
-        return place if place >= 0 else self._slot(value)
 
     def _load(self, value: int, register: int) -> None:
         """Bring a value into an empty register."""
@@ -295,8 +295,6 @@ class _Allocator:
             self._pinned.add(ins[position])
         return ins
 
-    _clobbered: tuple[int, ...] = ()
-
     def _result(self, value: int, args: tuple[int, ...], ins: list[int], shape: Shape, at: int) -> int:
         func, live = self._func, self._live
         if func.type[value] == NO_TYPE or shape.output == NONE:
@@ -311,7 +309,7 @@ class _Allocator:
         if shape.output == SAME:
             first = args[0]
             here = ins[0]
-            if self._place[first] == here and not live_after(live, first, at):
+            if self._place[first] == here and live.end[first] <= at:
                 self._drop(here)
                 return here
             out = self._free_register(floating, at, hint)
@@ -320,7 +318,7 @@ class _Allocator:
             return out
         if not shape.early:
             for register in set(ins):
-                if 0 <= register < 32 and self._held[register] >= 0 and not live_after(live, self._held[register], at):
+                if 0 <= register < 32 and self._held[register] >= 0 and live.end[self._held[register]] <= at:
                     self._drop(register)
                     self._pinned.discard(register)
         return self._free_register(floating, at, hint)
@@ -353,8 +351,6 @@ class _Allocator:
             if place < SLOT:
                 self._put(param, place)
         self._alive = [value for value in self._held if value >= 0]
-
-    _alive: list[int]
 
     def _first_edge(self, edge: Edge, at: int) -> None:
         """Decide the registers on entry to a block from the edge that comes first."""
@@ -488,7 +484,6 @@ class _Allocator:
                     self._hint.setdefault(arg, param)
         entry_block = func.blocks[0]
         self._entry[0] = {}
-        self._alive = []
         places = self._machine.parameter_places([func.type[param] for param in entry_block.params])
         self.out.param_places[0] = [
             place if place < SLOT else self._slot(param)
@@ -510,11 +505,6 @@ class _Allocator:
                 self._instruction(block.instructions[-1], at)
             self._alive = [value for value in self._held if value >= 0]
         return self.out
-
-
-def live_after(live: Liveness, value: int, at: int) -> bool:
-    """Whether a value is needed behind a position."""
-    return live.end[value] > at
 
 
 def allocate(func: Func, live: Liveness, machine: Machine) -> Allocation:

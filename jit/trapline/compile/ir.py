@@ -41,8 +41,7 @@ class Op(enum.IntEnum):
     GLOBAL_GET = -11  # imm: global index
     GLOBAL_SET = -12  # args[0]: value; imm: global index
     LIBCALL = -13  # args: operands; imm: (name, immediates...) of a runtime function
-    COPY = -14  # args[0] under another number: a block parameter's value that must not share its place
-    REF_FUNC = -15  # imm: function index
+    REF_FUNC = -14  # imm: function index
 
 
 class Edge:

@@ -57,7 +57,7 @@ _PLAIN: Final[dict[int, tuple[int, int, bool]]] = {
     if (0x45 <= code <= 0xC4 or 0xFC00 <= code <= 0xFC07) and row.results
 }
 PURE_OPS: Final = frozenset(
-    [code for code, (_, _, pure) in _PLAIN.items() if pure] + [0x1B, 0xD1, Op.CONST, Op.REF_FUNC, Op.COPY]
+    [code for code, (_, _, pure) in _PLAIN.items() if pure] + [0x1B, 0xD1, Op.CONST, Op.REF_FUNC]
 )
 """Operations that only make a value and cannot trap."""
 _LOADS: Final = {code: OPCODES[code].results[0] for code in range(0x28, 0x36)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import threading
 import weakref
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -35,7 +36,7 @@ def slot_places(relocated: Relocated) -> list[SlotPlace]:
     ]
 
 
-class Mapped:
+class Mapped(ABC):
     """Code at a base address: what an image and a copy of it have in common.
 
     `name` is what messages call it. Places in it are given as a label, an offset in bytes from its start (a small
@@ -49,13 +50,14 @@ class Mapped:
         _register(self)
 
     @property
+    @abstractmethod
     def _image(self) -> CodeImage:
-        raise NotImplementedError
+        """The image that this is, or is a copy of."""
 
     @property
+    @abstractmethod
     def instruction_offsets(self) -> Sequence[int]:
         """Where instructions begin, in order."""
-        raise NotImplementedError
 
     def is_instruction(self, offset: int) -> bool:
         """Whether an instruction begins at this offset."""

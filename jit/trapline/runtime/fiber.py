@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from trapline import native, tuning
@@ -161,10 +161,6 @@ class Fiber(native.Fiber):
         ('inc edi', 2)
         """
         return stepping.step(self)
-
-    def run_to_end(self, handler: Callable[[Event], None]) -> object:
-        """`run`, under a name that says what it does: events to `handler` until the code returns; its result."""
-        return self.run(handler)
 
     def read_memory(self, address: int, size_bytes: int) -> bytes:
         """Memory of the process the code runs in: fewer bytes where readable memory ends."""

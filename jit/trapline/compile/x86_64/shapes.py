@@ -35,8 +35,8 @@ def fits_imm32(bits: int, is_64: bool) -> bool:
 class X86_64:
     """The machine that allocation sees."""
 
-    general = GENERAL
-    floating = FLOATING
+    general: tuple[int, ...] = GENERAL
+    floating: tuple[int, ...] = FLOATING
 
     def parameter_places(self, types: list[int]) -> list[int]:
         return places(types, STACK_WORD)
