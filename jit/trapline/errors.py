@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import enum
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 
 class TraplineError(Exception):
@@ -97,6 +99,99 @@ class Trap(TraplineError):
         names = ("code", "function", "pc", "address", "registers")
         make = functools.partial(type(self), **{name: getattr(self, name) for name in names})
         return make, (functools.partial(str, str(self)),)
+
+
+class WasmTrapCode(enum.Enum):
+    """Why a WebAssembly program trapped; the value is the reason in the words of the specification's tests."""
+
+    UNREACHABLE = "unreachable"
+    DIVIDE_BY_ZERO = "integer divide by zero"
+    INTEGER_OVERFLOW = "integer overflow"
+    INVALID_CONVERSION = "invalid conversion to integer"
+    MEMORY_BOUNDS = "out of bounds memory access"
+    TABLE_BOUNDS = "out of bounds table access"
+    UNDEFINED_ELEMENT = "undefined element"
+    UNINITIALIZED_ELEMENT = "uninitialized element"
+    INDIRECT_CALL_TYPE = "indirect call type mismatch"
+    STACK_EXHAUSTED = "call stack exhausted"
+    INTERRUPT = "interrupt"
+
+
+@dataclass(frozen=True, slots=True)
+class WasmFrameInfo:
+    """One frame of a WebAssembly backtrace.
+
+    `function` is the index of the function in its module (imports counted), `name` its name or None, `pc` the byte of the
+    module that the frame is at (of a caller: the call), `code_offset` the same from the start of the function's body.
+    """
+
+    module: str
+    function: int
+    name: str | None
+    pc: int
+    code_offset: int
+
+    @property
+    def label(self) -> str:
+        """The name, or `func[3]`."""
+        return self.name if self.name is not None else f"func[{self.function}]"
+
+    def __str__(self) -> str:
+        return f"{self.module}!{self.label} +{self.code_offset:#x} (byte {self.pc:#x})"
+
+
+class WasmTrap(Trap):
+    """A WebAssembly program trapped and was unwound.
+
+    `reason` says why; `frames` is the backtrace, innermost first; `function` is the label of the innermost function
+    and `pc` the byte of the module that trapped; `address` that of a memory access, counted from the start of the memory,
+    None where there is none.
+    """
+
+    code: None
+
+    def __init__(
+        self, reason: WasmTrapCode, frames: Sequence[WasmFrameInfo], *, address: int | None = None, detail: str = ""
+    ) -> None:
+        function, pc = (frames[0].label, frames[0].pc) if frames else ("host", 0)
+        super().__init__(
+            lambda: _trap_text(reason, frames, detail), code=None, function=function, pc=pc, address=address, registers={}
+        )
+        self.reason = reason
+        self.frames = tuple(frames)
+        self.detail = detail
+
+    def __reduce__(self) -> tuple[Callable[..., Trap], tuple[Any, ...]]:
+        make = functools.partial(type(self), address=self.address, detail=self.detail)
+        return make, (self.reason, self.frames)
+
+
+_SHOWN_FRAMES = 24
+
+
+def _trap_text(reason: WasmTrapCode, frames: Sequence[WasmFrameInfo], detail: str) -> str:
+    lines = [f"{reason.value}{': ' if detail else ''}{detail}"]
+    shown = frames if len(frames) <= _SHOWN_FRAMES else (*frames[: _SHOWN_FRAMES - 4], *frames[-4:])
+    for number, frame in enumerate(shown):
+        if len(shown) < len(frames) and number == _SHOWN_FRAMES - 4:
+            lines.append(f"  ... {len(frames) - len(shown)} more frames ...")
+        lines.append(f"  at {frame}")
+    return "\n".join(lines)
+
+
+class LinkError(TraplineError):
+    """Instantiation found an import missing or of another type than the module declares.
+
+    `module` and `name` are those of the import; `found` and `expected` are words.
+    """
+
+    def __init__(self, reason: str, *, module: str, name: str, found: str, expected: str) -> None:
+        super().__init__(f"{reason}: {module}.{name}: found {found}, expected {expected}")
+        self.reason = reason
+        self.module = module
+        self.name = name
+        self.found = found
+        self.expected = expected
 
 
 class ModuleError(TraplineError):

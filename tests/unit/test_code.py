@@ -314,8 +314,8 @@ def test_appending_at_the_same_time(threads: int) -> None:
         thread.join()
     assert not failed
     assert len(won) == 1
-    assert image._boundaries == sorted(image._boundaries)
-    values = [copy[offset]() for offset in image._boundaries if copy.read(offset, 1) == b"\xb8"]
+    assert list(image.instruction_offsets) == sorted(image.instruction_offsets)
+    values = [copy[offset]() for offset in image.instruction_offsets if copy.read(offset, 1) == b"\xb8"]
     assert sorted(values) == sorted(number * 1000 + index for number in range(threads) for index in range(60))
 
 

@@ -6,7 +6,8 @@ import bisect
 import threading
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -234,6 +235,8 @@ class CodeImage(Mapped):
         self._labels: dict[str, int] = {}
         self._label_offsets: list[tuple[int, str]] = []
         self._boundaries: list[int] = []
+        self._unscanned: list[tuple[int, int]] = []
+        """[start, stop) of code whose instructions nobody has asked for yet."""
         super().__init__(Code.image(capacity_bytes), name)
         if code is not None:
             self.append(code)
@@ -247,10 +250,10 @@ class CodeImage(Mapped):
         """How many bytes fit in all."""
         return self._code.capacity_bytes
 
-    def append(self, code: Assembly | bytes, *, align_bytes: int = 16) -> int:
+    def append(self, code: Assembly | bytes, *, align_bytes: int = 16, data_bytes: int = 0) -> int:
         """Publish more code behind what is there, in this image and every copy; returns its offset.
 
-        Labels of an `Assembly` join the image's. Raises CodeError when it does not fit, when a label is there
+        The last `data_bytes` of bytes of machine code are data: no instruction begins there. Labels of an `Assembly` join the image's. Raises CodeError when it does not fit, when a label is there
         already, or when it was assembled for another machine or another base address.
         """
         data = code.code if isinstance(code, Assembly) else machine_code(self.name, code)
@@ -261,10 +264,11 @@ class CodeImage(Mapped):
             raise CodeError(f"{self.name}: found an alignment of {align_bytes} bytes, expected a power of two")
         if isinstance(code, Assembly) and code.arch != HOST.name:
             raise CodeError(f"{self.name}: found code for {code.arch}, expected code for {HOST.name}")
+        whole_number(self.name, "bytes of data", data_bytes, 0, len(data))
         with self._append_lock:
-            return self._append(code, data, align_bytes)
+            return self._append(code, data, align_bytes, data_bytes)
 
-    def _append(self, code: Assembly | bytes, data: bytes, align_bytes: int) -> int:
+    def _append(self, code: Assembly | bytes, data: bytes, align_bytes: int, data_bytes: int) -> int:
         """Requires the lock: offsets join `_boundaries` in order, and no label twice."""
         if isinstance(code, Assembly):
             doubled = sorted(code.labels.keys() & self._labels.keys())
@@ -278,15 +282,29 @@ class CodeImage(Mapped):
             for label, at in code.labels.items():
                 self._labels[label] = offset + at
                 bisect.insort(self._label_offsets, (offset + at, label))
+            self._scan()
             starts = [offset + statement.offset for statement in code.statements if not statement.is_data]
+            self._boundaries.extend(starts)
+            self._trap_in_step_copies(starts)
         else:
-            starts = [
-                found.address for found in disassemble(data, offset, arch=HOST.name) if not found.is_bad
-            ]
-        self._boundaries.extend(starts)
+            self._unscanned.append((offset, offset + len(data) - data_bytes))
+            if any(home.step_copies.made for home in (self, *_copies_of(self))):
+                self._scan()
+        return offset
+
+    def _scan(self) -> None:
+        """Find the instructions of bytes that were appended; requires the lock."""
+        while self._unscanned:
+            start, stop = self._unscanned[0]
+            found = disassemble(self._code.read(start, stop - start), start, arch=HOST.name) if stop > start else []
+            starts = [instruction.address for instruction in found if not instruction.is_bad]
+            self._trap_in_step_copies(starts)
+            self._boundaries.extend(starts)
+            del self._unscanned[0]
+
+    def _trap_in_step_copies(self, starts: Sequence[int]) -> None:
         for home in (self, *_copies_of(self)):
             home.step_copies.trap(starts)
-        return offset
 
     def copy(self, *, name: str | None = None, breakpoints: int = tuning.BREAKPOINT_SLOTS) -> CodeCopy:
         """A private copy at another base address, for breakpoints and patches.
@@ -299,6 +317,9 @@ class CodeImage(Mapped):
     @property
     def instruction_offsets(self) -> Sequence[int]:
         """Where instructions begin, in order."""
+        if self._unscanned:
+            with self._append_lock:
+                self._scan()
         return self._boundaries
 
     def _describe(self, offset: int) -> str:
@@ -494,11 +515,11 @@ class CodeCopy(Mapped):
 class StepCopy:
     """A stepping copy of a home: the same layout with a trap at every instruction, and slots that run one each."""
 
-    def __init__(self, home: Mapped) -> None:
+    def __init__(self, home: Mapped, offsets: Sequence[int]) -> None:
         self._home_base = home.base
         self._code = home._image._code.copy(tuning.STEPPING_SLOTS, home._code)
         self._slots_used = 0
-        self.trap(home.instruction_offsets)
+        self.trap(offsets)
 
     @property
     def is_full(self) -> bool:
@@ -535,10 +556,10 @@ class StepCopies:
 
     def slot(self, home: Mapped, decoded: Decoded, *, always: bool) -> int:
         """The address of the slot that runs an instruction of the home once; `always`: every step of it may."""
-        with self._lock:
+        with self._opened(home) as copy:
             slot = self._slots.get(decoded.address)
             if slot is None:
-                slot = self._slots[decoded.address] = self._open(home).add(decoded)
+                slot = self._slots[decoded.address] = copy.add(decoded)
             if always:
                 self.known[decoded.address] = slot
             return slot
@@ -550,13 +571,24 @@ class StepCopies:
                 copy.trap(offsets)
 
     def landing(self, home: Mapped, address: int) -> int:
-        with self._lock:
-            return self._open(home).landing(address)
+        with self._opened(home) as copy:
+            return copy.landing(address)
 
-    def _open(self, home: Mapped) -> StepCopy:
-        if not self.made or self.made[-1].is_full:
-            self.made.append(StepCopy(home))
-        return self.made[-1]
+    @contextmanager
+    def _opened(self, home: Mapped) -> Iterator[StepCopy]:
+        """The copy that has room, with the lock held.
+
+        The home is asked for its instructions without the lock, which it takes itself when it finds new ones, and
+        once more when a copy was made: code may have come meanwhile.
+        """
+        offsets = home.instruction_offsets
+        with self._lock:
+            made = not self.made or self.made[-1].is_full
+            if made:
+                self.made.append(StepCopy(home, offsets))
+            yield self.made[-1]
+        if made:
+            len(home.instruction_offsets)
 
 
 # Which code an address belongs to: bases in order, beside them weak references. A table is never changed but replaced

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, NewType, TypeAlias
 
 ValueType: TypeAlias = int
 """A value type as its byte in the binary format; `BOTTOM` stands for any type, below code that cannot be reached."""
@@ -31,6 +32,24 @@ VALUE_TYPE_NAMES: Final[dict[ValueType, str]] = {
 
 VALUE_TYPE_BYTES: Final[dict[ValueType, int]] = {I32: 4, I64: 8, F32: 4, F64: 8, V128: 16, FUNCREF: 8, EXTERNREF: 8}
 
+i32 = NewType("i32", int)
+i64 = NewType("i64", int)
+f32 = NewType("f32", float)
+f64 = NewType("f64", float)
+funcref = NewType("funcref", object)
+externref = NewType("externref", object)
+
+_SPELLINGS: Final[dict[object, ValueType]] = {
+    i32: I32,
+    i64: I64,
+    f32: F32,
+    f64: F64,
+    funcref: FUNCREF,
+    externref: EXTERNREF,
+    **{name: value_type for value_type, name in VALUE_TYPE_NAMES.items() if value_type},
+    **{value_type: value_type for value_type in VALUE_TYPE_NAMES if value_type},
+}
+
 NUMBER_TYPES: Final = frozenset({I32, I64, F32, F64})
 REFERENCE_TYPES: Final = frozenset({FUNCREF, EXTERNREF})
 
@@ -44,6 +63,18 @@ def value_type_name(value_type: ValueType) -> str:
     return VALUE_TYPE_NAMES.get(value_type, f"type {value_type:#x}")
 
 
+def value_type_of(spelling: object) -> ValueType:
+    """A value type from its byte, its name in the text format or the Python type of that name here (`i32`, ...).
+
+    Raises TypeError, which says what was found.
+    """
+    try:
+        return _SPELLINGS[spelling]
+    except (KeyError, TypeError):
+        names = ", ".join(name for value_type, name in VALUE_TYPE_NAMES.items() if value_type)
+        raise TypeError(f"found {spelling!r} for a value type, expected one of {names}") from None
+
+
 def type_list(types: tuple[ValueType, ...] | list[ValueType]) -> str:
     """The names of several types in brackets, as `[i32 f64]`."""
     return "[" + " ".join([value_type_name(value_type) for value_type in types]) + "]"
@@ -51,10 +82,20 @@ def type_list(types: tuple[ValueType, ...] | list[ValueType]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class FuncType:
-    """What a function takes and returns."""
+    """What a function takes and returns.
+
+    >>> from trapline import f64, i32
+    >>> print(FuncType.of([i32, "i64"], [f64]))
+    [i32 i64] -> [f64]
+    """
 
     params: tuple[ValueType, ...] = ()
     results: tuple[ValueType, ...] = ()
+
+    @classmethod
+    def of(cls, params: Iterable[object] = (), results: Iterable[object] = ()) -> FuncType:
+        """From types in any spelling that `value_type_of` knows. Raises TypeError."""
+        return cls(tuple(map(value_type_of, params)), tuple(map(value_type_of, results)))
 
     def __str__(self) -> str:
         return f"{type_list(self.params)} -> {type_list(self.results)}"
