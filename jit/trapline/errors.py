@@ -121,8 +121,8 @@ class WasmTrapCode(enum.Enum):
 class WasmFrameInfo:
     """One frame of a WebAssembly backtrace.
 
-    `function` is the index of the function in its module (imports counted), `name` its name or None, `pc` the byte of the
-    module that the frame is at (of a caller: the call), `code_offset` the same from the start of the function's body.
+    `function` is the index of the function in its module (imports counted), `name` its name or None, `pc` the byte of
+    the module that the frame is at (of a caller: the call), `code_offset` the same from the start of the body.
     """
 
     module: str
@@ -144,8 +144,8 @@ class WasmTrap(Trap):
     """A WebAssembly program trapped and was unwound.
 
     `reason` says why; `frames` is the backtrace, innermost first; `function` is the label of the innermost function
-    and `pc` the byte of the module that trapped; `address` that of a memory access, counted from the start of the memory,
-    None where there is none.
+    and `pc` the byte of the module that trapped; `address` that of a memory access, counted from the start of the
+    memory, None where there is none.
     """
 
     code: None
@@ -154,9 +154,8 @@ class WasmTrap(Trap):
         self, reason: WasmTrapCode, frames: Sequence[WasmFrameInfo], *, address: int | None = None, detail: str = ""
     ) -> None:
         function, pc = (frames[0].label, frames[0].pc) if frames else ("host", 0)
-        super().__init__(
-            lambda: _trap_text(reason, frames, detail), code=None, function=function, pc=pc, address=address, registers={}
-        )
+        describe = functools.partial(_trap_text, reason, frames, detail)
+        super().__init__(describe, code=None, function=function, pc=pc, address=address, registers={})
         self.reason = reason
         self.frames = tuple(frames)
         self.detail = detail

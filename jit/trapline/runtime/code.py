@@ -253,8 +253,9 @@ class CodeImage(Mapped):
     def append(self, code: Assembly | bytes, *, align_bytes: int = 16, data_bytes: int = 0) -> int:
         """Publish more code behind what is there, in this image and every copy; returns its offset.
 
-        The last `data_bytes` of bytes of machine code are data: no instruction begins there. Labels of an `Assembly` join the image's. Raises CodeError when it does not fit, when a label is there
-        already, or when it was assembled for another machine or another base address.
+        The last `data_bytes` of bytes of machine code are data: no instruction begins there. Labels of an `Assembly`
+        join the image's. Raises CodeError when it does not fit, when a label is there already, or when it was
+        assembled for another machine or another base address.
         """
         data = code.code if isinstance(code, Assembly) else machine_code(self.name, code)
         if not data:
