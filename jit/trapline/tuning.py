@@ -35,3 +35,15 @@ PATHS: Final = {"inject": 0, "direct": 1, "unwind": 2}
 
 GIL_MODES: Final = {"lazy": 0, "release": 1}
 """What happens to the GIL while native code runs. Must match enum gil_mode in native/core_module.c."""
+
+WASM_STACK_BYTES: Final = 1 << 20
+"""Stack that a call of a WebAssembly function can use at once."""
+
+WASM_MAX_STACK_BYTES: Final = 16 << 20
+"""Address space reserved for it, for a debugger that lets an exhausted stack grow."""
+
+THUNKS_BYTES: Final = 256 << 10
+"""Room for thunks in one image."""
+
+CODE_BYTES_PER_BYTE: Final = 24
+"""Address space a module's code reserves for each byte of its code section."""

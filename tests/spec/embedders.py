@@ -9,9 +9,14 @@ from collections.abc import Callable
 
 from tests.spec.embedder import Embedder
 from tests.spec.reference_embedder import ReferenceEmbedder
+from tests.spec.trapline_embedder import TraplineEmbedder
+from trapline import Config
 
 __all__ = ["EMBEDDERS"]
 
 EMBEDDERS: dict[str, Callable[[], Embedder]] = {
     "reference": ReferenceEmbedder,
+    "full": lambda: TraplineEmbedder(Config(debug="full")),
+    "live": lambda: TraplineEmbedder(Config(debug="live")),
+    "checked": lambda: TraplineEmbedder(Config(debug="live", memories="checked")),
 }

@@ -119,6 +119,11 @@ class TableType:
     element: ValueType
     limits: Limits
 
+    @classmethod
+    def of(cls, element: object, minimum: int, maximum: int | None = None) -> TableType:
+        """From a type in any spelling that `value_type_of` knows, and sizes in elements. Raises TypeError."""
+        return cls(value_type_of(element), Limits(minimum, maximum))
+
     def __str__(self) -> str:
         return f"table {self.limits} {value_type_name(self.element)}"
 
@@ -139,6 +144,11 @@ class GlobalType:
 
     value: ValueType
     mutable: bool
+
+    @classmethod
+    def of(cls, value: object, *, mutable: bool = False) -> GlobalType:
+        """From a type in any spelling that `value_type_of` knows. Raises TypeError."""
+        return cls(value_type_of(value), mutable)
 
     def __str__(self) -> str:
         name = value_type_name(self.value)

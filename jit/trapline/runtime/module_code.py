@@ -1,0 +1,211 @@
+"""The native code of one module: compiled function by function when first called, shared by its instances.
+
+Owns the module's CodeImage, what each compiled function's trap rows say, and the entries that instances' records get.
+Any thread may ask for a function; each is compiled once.
+"""
+
+from __future__ import annotations
+
+import bisect
+import functools
+import struct
+import threading
+import weakref
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from trapline import tuning
+from trapline.compile.frame_table import FrameTable
+from trapline.compile.pipeline import Compiled, compile_function, to_ssa
+from trapline.compile.x86_64.emit import TrapRow
+from trapline.compile.x86_64.target import Target
+from trapline.compile.x86_64.thunks import lazy_thunks
+from trapline.errors import WasmFrameInfo
+from trapline.runtime.code import CodeImage, Mapped
+from trapline.runtime.engine import type_number
+from trapline.wasm.body import Body, decode_body
+from trapline.wasm.module import Module as WasmModule
+from trapline.wasm.types import FuncType
+from trapline.wasm.validate_body import validate_body
+
+if TYPE_CHECKING:
+    from trapline.runtime.instance import Instance
+
+__all__ = ["FunctionCode", "ModuleCode", "ModuleImage", "Place"]
+
+_BODIES: Final = 32
+"""Decoded bodies kept for looking places up."""
+
+
+class FunctionCode(NamedTuple):
+    """A compiled function as it is kept and stored: machine code, rows by offset, where type numbers go."""
+
+    code: bytes
+    rows: tuple[TrapRow, ...]
+    type_fixups: tuple[tuple[int, int], ...]
+    data_bytes: int
+
+
+class Place(NamedTuple):
+    """Where an address lies: the module's code, the function (imports counted), bytes from its start."""
+
+    module_code: ModuleCode
+    function: int
+    offset: int
+
+
+class ModuleImage(CodeImage):
+    """The image of a module's functions; `owner` is what knows them."""
+
+    owner: weakref.ref[ModuleCode]
+
+
+class _Environment:
+    """What lowering asks of the module."""
+
+    def __init__(self, module: WasmModule) -> None:
+        self._module = module
+
+    def type_of(self, type_index: int) -> FuncType:
+        return self._module.types[type_index]
+
+    def type_of_function(self, function_index: int) -> FuncType:
+        return self._module.function_types[function_index]
+
+    def type_of_global(self, global_index: int) -> tuple[int, bool]:
+        found = self._module.globals[global_index]
+        return found.value, found.mutable
+
+    def type_of_table(self, table_index: int) -> int:
+        return self._module.tables[table_index].element
+
+
+class ModuleCode:
+    """`full` keeps every value that a state names; `ready` holds functions that are compiled already, as from an
+    artifact, by defined index."""
+
+    def __init__(
+        self, module: WasmModule, name: str, target: Target, full: bool, ready: dict[int, FunctionCode] | None = None
+    ) -> None:
+        self.module = module
+        self.name = name
+        self.target = target
+        self.full = full
+        self.layout = target.layout
+        self._environment = _Environment(module)
+        self._lock = threading.RLock()
+        self._ready = {} if ready is None else ready
+        self._entries: list[int] = [0] * len(module.code)
+        self._starts: list[int] = []
+        self._placed: list[tuple[int, int, FunctionCode]] = []
+        """(offset, defined index, code), in the order of `_starts`."""
+        self._instances: weakref.WeakSet[Instance] = weakref.WeakSet()
+        code_bytes = sum(code.stop - code.start for code in module.code)
+        thunks = lazy_thunks(range(module.imported_functions, len(module.function_types)))
+        capacity = len(thunks.code) + 65536 + code_bytes * tuning.CODE_BYTES_PER_BYTE + 64 * len(module.code)
+        self.image = ModuleImage(name=name, capacity_bytes=capacity)
+        self.image.owner = weakref.ref(self)
+        self._lazy_entries = [0] * len(module.code)
+        if module.code:
+            offset = self.image.base + self.image.append(thunks.code)
+            self._lazy_entries = [offset + entry for entry in thunks.entries]
+        self._body = functools.lru_cache(_BODIES)(self._decoded_body)
+        self._table = functools.lru_cache(_BODIES)(self._made_table)
+
+    # ---- compiling ----
+
+    def compiled(self, defined: int) -> Compiled:
+        """Everything the compiler knows of a function: deterministic, so that it need not be kept."""
+        module = self.module
+        body = self.body(defined)
+        index = module.imported_functions + defined
+        func = to_ssa(index, body, module.function_types[index], self._environment, self.options)
+        return compile_function(func, body, self.layout, self.options)
+
+    def function_code(self, defined: int) -> FunctionCode:
+        """A function's code before it has a place."""
+        found = self._ready.get(defined)
+        if found is None:
+            emitted = self.compiled(defined).emitted
+            rows = tuple(sorted(emitted.traps, key=lambda row: row.offset))
+            data_bytes = len(emitted.code) - emitted.data_start
+            found = FunctionCode(emitted.code, rows, tuple(emitted.type_fixups), data_bytes)
+        return found
+
+    def entry(self, index: int) -> int:
+        """The address of a function (imports counted), which is compiled if it was not yet. Raises CodeError."""
+        defined = index - self.module.imported_functions
+        with self._lock:
+            if self._entries[defined]:
+                return self._entries[defined]
+            found = self.function_code(defined)
+            code = bytearray(found.code)
+            for offset, type_index in found.type_fixups:
+                struct.pack_into("<I", code, offset, type_number(self.module.types[type_index]))
+            offset = self.image.append(bytes(code), data_bytes=found.data_bytes)
+            self._starts.append(offset)
+            self._placed.append((offset, defined, found))
+            entry = self._entries[defined] = self.image.base + offset
+            for instance in list(self._instances):
+                instance.set_entry(defined, entry)
+            return entry
+
+    def entries(self, instance: Instance) -> list[int]:
+        """What a new instance's records are to hold, by defined index; it hears of functions compiled later."""
+        with self._lock:
+            self._instances.add(instance)
+            return [entry or lazy for entry, lazy in zip(self._entries, self._lazy_entries, strict=True)]
+
+    # ---- looking up ----
+
+    def body(self, defined: int) -> Body:
+        """The decoded and validated body of a function."""
+        return self._body(defined)
+
+    def _decoded_body(self, defined: int) -> Body:
+        body = decode_body(self.module, defined)
+        validate_body(self.module, body)
+        return body
+
+    def place(self, offset: int) -> Place | None:
+        """The function that holds an offset of the image."""
+        at = bisect.bisect_right(self._starts, offset) - 1
+        if at < 0:
+            return None
+        start, defined, found = self._placed[at]
+        if offset - start > len(found.code):
+            return None
+        return Place(self, self.module.imported_functions + defined, offset - start)
+
+    def row(self, place: Place) -> TrapRow | None:
+        """The trap row at a place; of several the last, which is the innermost operation's."""
+        entry = self._entries[place.function - self.module.imported_functions] - self.image.base
+        rows = self._placed[bisect.bisect_left(self._starts, entry)][2].rows
+        at = bisect.bisect_right(rows, place.offset, key=lambda row: row.offset) - 1
+        return rows[at] if at >= 0 and rows[at].offset == place.offset else None
+
+    def table(self, function: int) -> FrameTable:
+        """The frame table of a function (imports counted), made anew when it is not at hand."""
+        return self._table(function - self.module.imported_functions)
+
+    def _made_table(self, defined: int) -> FrameTable:
+        compiled = self.compiled(defined)
+        return tabulate(compiled.func, compiled.allocation, compiled.emitted, self.body(defined))
+
+    def opcode_before(self, place: Place) -> int:
+        """The opcode that the instruction at a place belongs to."""
+        return max(self.table(place.function).opcode_at(place.offset), 0)
+
+    def frame_info(self, function: int, opcode: int) -> WasmFrameInfo:
+        """A frame by function (imports counted) and opcode index."""
+        body = self.body(function - self.module.imported_functions)
+        pc = body.offsets[opcode]
+        return WasmFrameInfo(self.name, function, self.module.function_name(function), pc, pc - body.start)
+
+
+def place_of(mapped: Mapped | None, pc: int) -> Place | None:
+    """The function that an address of an image or copy belongs to, where that is a module's."""
+    image = None if mapped is None else mapped._image
+    if mapped is None or not isinstance(image, ModuleImage):
+        return None
+    owner = image.owner()
+    return None if owner is None else owner.place(pc - mapped.base)

@@ -1,0 +1,37 @@
+"""WebAssembly frames in Python tracebacks.
+
+CPython shows a traceback entry by the file name, line and name of its frame's code object; an entry is made here from
+a frame that has run a function with just these names. The file name carries the byte offset, as
+``<wasm app.wasm at byte 0x1a3>``, which is no file, so that no source line is looked for.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from types import FrameType, FunctionType, TracebackType
+
+from trapline.errors import WasmFrameInfo
+
+__all__ = ["with_frames"]
+
+
+def _frame() -> FrameType:
+    return sys._getframe()
+
+
+def _entry(info: WasmFrameInfo, following: TracebackType | None) -> TracebackType:
+    name = info.label
+    code = _frame.__code__.replace(
+        co_filename=f"<wasm {info.module} at byte {info.pc:#x}>", co_name=name, co_qualname=name, co_firstlineno=1
+    )
+    frame: FrameType = FunctionType(code, {"sys": sys})()
+    return TracebackType(following, frame, 0, 1)
+
+
+def with_frames(error: BaseException, frames: Sequence[WasmFrameInfo], most: int = 200) -> BaseException:
+    """The exception with WebAssembly frames (innermost first) in front of its traceback."""
+    traceback = error.__traceback__
+    for info in frames[:most]:
+        traceback = _entry(info, traceback)
+    return error.with_traceback(traceback)
