@@ -37,7 +37,9 @@ int tl_arch_state_component(unsigned component, uint32_t *offset, uint32_t *byte
 long tl_memory_read(uint64_t address, uint8_t *bytes, size_t count);
 long tl_memory_write(uint64_t address, const uint8_t *bytes, size_t count);
 
-extern const char tl_stub_check[];
+extern const char tl_stub_check[], tl_stub_host[];
+extern const void *const tl_helpers[];
+void tl_memory_trim(void);
 extern size_t tl_page_bytes, tl_state_bytes;
 extern uint32_t tl_fork_generation;
 

@@ -64,6 +64,19 @@ int tl_arch_set_float(struct tl_fiber *fiber, unsigned k, uint64_t bits);
 void tl_arch_stack_words(struct tl_fiber *fiber, const uint64_t *words, unsigned count);
 uint64_t tl_arch_int_result(const struct tl_fiber *fiber);
 uint64_t tl_arch_float_result(const struct tl_fiber *fiber);
+/* The frame pointer, the head of the chain of frame records. */
+uint64_t tl_arch_fp(const struct tl_fiber *fiber);
+/* Room for so many words above the outermost frame of a READY fiber without arguments; they are not cleared. */
+uint64_t *tl_arch_reserve_words(struct tl_fiber *fiber, size_t count);
+/* What a fiber asks that stopped with TL_STOP_HOST, by the convention of tl_stub_host. */
+struct tl_request {
+    uint64_t kind;   /* enum tl_request_kind */
+    uint64_t *words; /* on the fiber's stack */
+    uint64_t *block;
+};
+struct tl_request tl_arch_request(const struct tl_fiber *fiber);
+/* The request has been answered: from now on its kind is none. */
+void tl_arch_end_request(struct tl_fiber *fiber);
 /* The address of the trap instruction that stopped the fiber at `pc` with this fault, and 1; or 0 if it was none. */
 int tl_arch_breakpoint_pc(const struct tl_fiber *fiber, uint64_t *trap_pc);
 /* 1 when the breakpoint instruction stands at `code`. */

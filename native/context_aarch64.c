@@ -200,6 +200,20 @@ void tl_arch_stack_words(struct tl_fiber *fiber, const uint64_t *words, unsigned
     *slot(fiber, TL_SP) = (uint64_t)sp;
 }
 
+uint64_t *tl_arch_reserve_words(struct tl_fiber *fiber, size_t count) {
+    uint64_t *words = (uint64_t *)fiber->stack_high - (count + 1) / 2 * 2;
+    words[-2] = (uint64_t)fiber; /* for the CFI of tl_stub_exit */
+    *slot(fiber, TL_SP) = (uint64_t)(words - 2);
+    return words;
+}
+
+struct tl_request tl_arch_request(const struct tl_fiber *fiber) {
+    return (struct tl_request){(uint32_t)fiber->record[TL_X / 8], (uint64_t *)fiber->record[TL_X / 8 + 1],
+                               (uint64_t *)fiber->record[TL_X / 8 + 28]};
+}
+
+void tl_arch_end_request(struct tl_fiber *fiber) { *slot(fiber, TL_X) = 0; }
+
 uint64_t tl_arch_int_result(const struct tl_fiber *fiber) { return fiber->record[TL_X / 8]; }
 
 uint64_t tl_arch_float_result(const struct tl_fiber *fiber) {
@@ -214,6 +228,7 @@ void tl_arch_set_pc(struct tl_fiber *fiber, uint64_t pc) {
     *slot(fiber, TL_PSTATE) &= ~(uint64_t)TL_PSTATE_BTYPE; /* it said how the old pc was reached */
 }
 uint64_t tl_arch_sp(const struct tl_fiber *fiber) { return fiber->record[TL_SP / 8]; }
+uint64_t tl_arch_fp(const struct tl_fiber *fiber) { return fiber->record[TL_X / 8 + 29]; }
 void tl_arch_add_sp(struct tl_fiber *fiber, int64_t bytes) { *slot(fiber, TL_SP) += (uint64_t)bytes; }
 
 /* 31 is the stack pointer, as in the base register of a load. */

@@ -199,6 +199,21 @@ void tl_arch_stack_words(struct tl_fiber *fiber, const uint64_t *words, unsigned
     *slot(fiber, TL_RSP) = (uint64_t)(sp - 1);
 }
 
+uint64_t *tl_arch_reserve_words(struct tl_fiber *fiber, size_t count) {
+    uint64_t *words = (uint64_t *)fiber->stack_high - (count + 1) / 2 * 2;
+    words[-2] = (uint64_t)fiber; /* for the CFI of tl_stub_exit */
+    words[-3] = (uint64_t)tl_stub_exit;
+    *slot(fiber, TL_RSP) = (uint64_t)(words - 3); /* as tl_arch_record_reset */
+    return words;
+}
+
+struct tl_request tl_arch_request(const struct tl_fiber *fiber) {
+    return (struct tl_request){(uint32_t)fiber->record[TL_RDI / 8], (uint64_t *)fiber->record[TL_RSI / 8],
+                               (uint64_t *)fiber->record[TL_R15 / 8]};
+}
+
+void tl_arch_end_request(struct tl_fiber *fiber) { *slot(fiber, TL_RDI) = 0; }
+
 uint64_t tl_arch_int_result(const struct tl_fiber *fiber) { return fiber->record[TL_RAX / 8]; }
 
 uint64_t tl_arch_float_result(const struct tl_fiber *fiber) {
@@ -217,6 +232,7 @@ void tl_arch_set_pc(struct tl_fiber *fiber, uint64_t pc) {
     *slot(fiber, TL_RFLAGS) &= ~(uint64_t)RFLAGS_RF; /* a fault sets it: no debug register stops the old pc again */
 }
 uint64_t tl_arch_sp(const struct tl_fiber *fiber) { return fiber->record[TL_RSP / 8]; }
+uint64_t tl_arch_fp(const struct tl_fiber *fiber) { return fiber->record[TL_RBP / 8]; }
 
 int tl_arch_breakpoint_pc(const struct tl_fiber *fiber, uint64_t *trap_pc) {
     if (fiber->fault.signal != SIGTRAP || fiber->fault.trap != VECTOR_BREAKPOINT) return 0;

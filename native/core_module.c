@@ -1,10 +1,12 @@
 /* The module trapline._core: its types, what `configure` sets, its start. */
 #include "py_core.h"
 
+#include "memory.h"
+#include "py_wasm.h"
 #include "signals.h"
 
 struct py_settings py_settings = {.stack_bytes = 256 << 10, .max_stack_bytes = 8 << 20};
-PyObject *py_fiber_error, *py_native_error;
+PyObject *py_fiber_error, *py_native_error, *py_call_error, *py_memory_error;
 
 static int is_subclass(PyObject *found, PyTypeObject *base) {
     if (PyType_Check(found) && PyType_IsSubtype((PyTypeObject *)found, base) &&
@@ -58,6 +60,7 @@ static PyMethodDef module_methods[] = {
     {"check_interpreter", check_interpreter, METH_NOARGS, "Raises ImportError in a subinterpreter."},
     {"configure", (PyCFunction)(void (*)(void))configure, METH_VARARGS | METH_KEYWORDS,
      "configure(fiber_class, event_class, unwound_error, word_offsets, stack_bytes, max_stack_bytes)."},
+    {"wasm_frames", (PyCFunction)(void (*)(void))py_wasm_frames, METH_FASTCALL, "wasm_frames(fiber=None)."},
     {NULL},
 };
 
@@ -78,10 +81,14 @@ PyMODINIT_FUNC PyInit__core(void) {
     if (!errors) return NULL;
     py_fiber_error = error_class(errors, "FiberError");
     py_native_error = error_class(errors, "NativeError");
+    py_call_error = error_class(errors, "CallError");
+    py_memory_error = error_class(errors, "MemoryAccessError");
     Py_DECREF(errors);
-    if (!py_fiber_error || !py_native_error) return NULL;
+    if (!py_fiber_error || !py_native_error || !py_call_error || !py_memory_error) return NULL;
+    if (py_words_start() || py_host_start()) return NULL;
     tl_signals_set_python((const void *)(uintptr_t)PyErr_CheckSignals);
     int error = tl_start();
+    if (!error) error = tl_memory_start();
     if (error == TL_ERR_SHADOW_STACK)
         return PyErr_Format(py_native_error, "this process runs with a user shadow stack, which does not allow native "
                                              "code on stacks of its own; start it with glibc.cpu.x86_shstk=off in "
@@ -89,10 +96,14 @@ PyMODINIT_FUNC PyInit__core(void) {
     if (error) return PyErr_Format(py_native_error, "the native core cannot start: %s", strerror(-error));
     PyObject *module = PyModule_Create(&module_definition);
     if (!module) return NULL;
-    if (PyModule_AddType(module, &py_fiber_type) || PyModule_AddType(module, &py_event_type) ||
-        PyModule_AddType(module, &py_function_type) || PyModule_AddType(module, &py_registers_type)) {
-        Py_DECREF(module);
-        return NULL;
+    PyTypeObject *const types[] = {&py_fiber_type,         &py_event_type,  &py_function_type, &py_registers_type,
+                                   &py_wasm_function_type, &py_memory_type, &py_table_type,    &py_block_type,
+                                   &py_host_function_type};
+    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
+        if (PyModule_AddType(module, types[i])) {
+            Py_DECREF(module);
+            return NULL;
+        }
     }
     py_settings.fiber_class = (PyTypeObject *)Py_NewRef((PyObject *)&py_fiber_type);
     py_settings.event_class = (PyTypeObject *)Py_NewRef((PyObject *)&py_event_type);

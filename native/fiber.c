@@ -175,6 +175,28 @@ void tl_fiber_free(struct tl_fiber *f) {
     if (!keep) munmap(f->mapping, f->mapping_bytes);
 }
 
+static int fits(const struct tl_fiber *f, size_t stack_bytes, size_t max_stack_bytes) {
+    return f->initial_stack_bytes == round_up(stack_bytes, tl_page_bytes) &&
+           reserve_bytes(f) == round_up(max_stack_bytes, tl_page_bytes);
+}
+
+struct tl_fiber *tl_fiber_borrow(size_t stack_bytes, size_t max_stack_bytes, int *error) {
+    struct tl_fiber *f = tl_self.spare;
+    if (!f || !fits(f, stack_bytes, max_stack_bytes)) return tl_fiber_new(stack_bytes, max_stack_bytes, error);
+    tl_self.spare = NULL;
+    return f;
+}
+
+void tl_fiber_return(struct tl_fiber *f) {
+    if (!tl_self.ready || f->stack_low != f->stack_high - f->initial_stack_bytes) {
+        tl_fiber_free(f);
+        return;
+    }
+    struct tl_fiber *before = tl_self.spare;
+    tl_self.spare = f; /* the last used: its sizes are the likelier to be asked for, and its stack is in the cache */
+    if (before) tl_fiber_free(before);
+}
+
 void tl_pool_trim(void) {
     pthread_mutex_lock(&pool_lock);
     while (pool) {
@@ -192,7 +214,7 @@ void tl_fiber_reset(struct tl_fiber *f, uint64_t entry) {
         atomic_fetch_and(&f->pending, TL_PENDING_INTERRUPT);
     tl_arch_record_reset(f, entry);
     f->state = TL_READY;
-    f->started = 0;
+    f->started = TL_STARTED_NOT;
     f->reported_pc = 0;
     f->stop_pc = entry;
     memset(&f->fault, 0, sizeof f->fault);
@@ -224,19 +246,26 @@ int tl_fiber_run(struct tl_fiber *f, int wants_tick) {
     f->fork_generation = tl_fork_generation;
     atomic_store_explicit(&f->tid, self->tid, memory_order_relaxed);
     uint8_t started = f->started;
-    if (started) tl_arch_before_resume(f);
-    f->started = 1;
+    if (started == TL_STARTED) tl_arch_before_resume(f);
+    if (started == TL_STARTED_NOT) f->started = TL_STARTED;
     self->cur = f;
     atomic_signal_fence(memory_order_seq_cst);
     /* One that came while no fiber was `cur`; from here on the handler sets the bit itself. */
     if (atomic_load_explicit(&self->signalled, memory_order_relaxed)) atomic_fetch_or(&f->pending, TL_PENDING_SIGNAL);
-    int stop = started ? tl_stub_resume(f) : tl_stub_enter(f);
+    int stop = started == TL_STARTED_HOST ? tl_stub_resume_host(f)
+               : started == TL_STARTED    ? tl_stub_resume(f)
+                                          : tl_stub_enter(f);
     atomic_signal_fence(memory_order_seq_cst);
     self->cur = NULL;
     atomic_store_explicit(&self->kick, 0, memory_order_relaxed);
     atomic_store_explicit(&self->running, run + 2, memory_order_relaxed);
     atomic_store_explicit(&f->tid, 0, memory_order_relaxed);
     f->stops++;
+    if (stop == TL_STOP_HOST) {
+        f->started = TL_STARTED_HOST;
+    } else if (stop == TL_STOP_CHECK) {
+        f->started = TL_STARTED; /* as `deliver` says for traps and interrupts that a handler takes */
+    }
     f->interrupts = stop == TL_STOP_INTERRUPT ? atomic_exchange(&f->pending, 0) : 0;
     f->state = state_after(f, stop);
     return stop;

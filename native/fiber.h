@@ -26,6 +26,13 @@ enum tl_path { TL_PATH_INJECT, TL_PATH_DIRECT, TL_PATH_UNWIND };
  */
 enum tl_state { TL_READY, TL_RUNNING, TL_SUSPENDED, TL_FINISHED, TL_UNWOUND, TL_LOST };
 
+/* How much of the record counts, and so which stub runs the fiber next. */
+enum tl_started {
+    TL_STARTED_NOT,  /* the arguments: tl_stub_enter */
+    TL_STARTED,      /* everything: tl_stub_resume */
+    TL_STARTED_HOST, /* what tl_stub_host saves: tl_stub_resume_host */
+};
+
 /* Bits of `pending`: why native code is asked to come to the host. */
 #define TL_PENDING_INTERRUPT 1u /* tl_fiber_interrupt */
 #define TL_PENDING_GIL 2u       /* the ticker: it has run for a switch interval with the GIL held */
@@ -56,7 +63,7 @@ struct tl_fiber {
     _Atomic int32_t tid;  /* the thread that runs it now, or 0 */
     uint8_t state;        /* enum tl_state */
     uint8_t path;         /* enum tl_path */
-    uint8_t started;      /* the whole record counts, not only the arguments: resume, do not enter */
+    uint8_t started;      /* enum tl_started */
     uint32_t fork_generation;
     uint32_t interrupts;  /* bits of `pending` that the last TL_STOP_INTERRUPT stop consumed */
     uint64_t stops;       /* counts stops: an event is valid for one of them */
@@ -119,6 +126,9 @@ int tl_start(void);
 
 struct tl_fiber *tl_fiber_new(size_t stack_bytes, size_t max_stack_bytes, int *error);
 void tl_fiber_free(struct tl_fiber *fiber);
+/* A fiber for one call: the thread's spare one where its sizes fit, else a new one. */
+struct tl_fiber *tl_fiber_borrow(size_t stack_bytes, size_t max_stack_bytes, int *error);
+void tl_fiber_return(struct tl_fiber *fiber);
 /* Makes it READY to run `entry` with an empty stack and no arguments; only when it is not RUNNING. */
 void tl_fiber_reset(struct tl_fiber *fiber, uint64_t entry);
 /* Runs a READY or SUSPENDED fiber on this thread to its next stop. TL_STOP_* or a negative error. */
@@ -131,11 +141,13 @@ int tl_fiber_grow(struct tl_fiber *fiber, size_t more_bytes);
 int tl_fiber_in_guard(const struct tl_fiber *fiber, uint64_t address);
 void tl_pool_trim(void);
 
-/* Stubs, in stubs/<arch>. Addresses only, but for enter, resume and leave_handler. */
+/* Stubs, in stubs/<arch>. Addresses only, but for enter, the resumes and leave_handler. */
 int tl_stub_enter(struct tl_fiber *fiber);
 int tl_stub_resume(struct tl_fiber *fiber);
+int tl_stub_resume_host(struct tl_fiber *fiber);
 void tl_stub_leave_handler(struct tl_fiber *fiber) __attribute__((noreturn));
-extern const char tl_stub_exit[], tl_stub_check[], tl_stub_inject[], tl_stub_unwind[];
+extern const char tl_stub_exit[], tl_stub_check[], tl_stub_host[], tl_stub_inject[], tl_stub_unwind[];
 extern const char tl_enter_restart[], tl_enter_end[], tl_resume_restart[], tl_resume_end[];
+extern const char tl_resume_host_restart[], tl_resume_host_end[];
 
 #endif

@@ -17,7 +17,16 @@
 #include "fiber.h"
 
 /* Kinds of event. Must match trapline.runtime.trap.StopReason. The last is none: go on. */
-enum event_kind { EVENT_FINISHED, EVENT_TRAP, EVENT_INTERRUPT, EVENT_CHECK, EVENT_BREAKPOINT, EVENT_STEP, EVENT_NONE };
+enum event_kind {
+    EVENT_FINISHED,
+    EVENT_TRAP,
+    EVENT_INTERRUPT,
+    EVENT_CHECK,
+    EVENT_BREAKPOINT,
+    EVENT_STEP,
+    EVENT_EXCEPTION, /* a call of a WebAssembly function: Python code that ran on its behalf raised */
+    EVENT_NONE,
+};
 
 /* What happens to the GIL while native code runs. Must match trapline.tuning.GIL_*. */
 enum gil_mode { GIL_LAZY, GIL_RELEASE };
@@ -28,7 +37,10 @@ typedef struct {
     struct tl_fiber *fiber;
     PyObject *owner;
     PyObject *name;
-    char result;         /* type code */
+    struct wasm_function *call; /* the call of a WebAssembly function, or NULL: native code of another kind */
+    uint64_t *words;            /* of that call: arguments, then results; on the fiber's stack */
+    PyObject *exception;        /* that EVENT_EXCEPTION is about, or NULL */
+    char result;         /* type code; where `call` is NULL */
     uint8_t gil;         /* enum gil_mode */
     uint8_t kind;        /* enum event_kind of the last stop */
     uint32_t run_gate;   /* 1 while a thread is in a call that runs it */
@@ -71,7 +83,7 @@ struct py_settings {
     size_t stack_bytes, max_stack_bytes;
 };
 HIDDEN extern struct py_settings py_settings;
-HIDDEN extern PyObject *py_fiber_error, *py_native_error;
+HIDDEN extern PyObject *py_fiber_error, *py_native_error, *py_call_error, *py_memory_error;
 
 /* py_run.c */
 HIDDEN uint8_t py_state(const struct tl_fiber *fiber);
@@ -81,7 +93,8 @@ HIDDEN uint8_t py_fiber_state(const FiberObject *self);
 HIDDEN void *py_state_error(const FiberObject *self, const char *wanted);
 HIDDEN void *py_core_error(PyObject *name, int error);
 /* Runs `fiber` to its next event; the GIL is held at the start and at the end. Returns 0 with *kind set, or -1 with a
- * Python exception: the fiber is then suspended and can be resumed, unless the error says that it could not run. */
+ * Python exception: the fiber is then suspended and can be resumed; or -2 with one that says why it could not run.
+ * Requests of WebAssembly code are answered on the way. */
 HIDDEN int py_run_to_stop(struct tl_fiber *fiber, PyObject *name, uint8_t gil, enum event_kind *kind);
 
 /* py_arguments.c */
@@ -94,8 +107,10 @@ HIDDEN PyObject *py_result(const struct tl_fiber *fiber, char code);
 HIDDEN int py_fiber_made(const FiberObject *self);
 HIDDEN int py_fiber_readable(FiberObject *self);
 HIDDEN int py_fiber_writable(FiberObject *self);
-HIDDEN PyObject *py_event_new(FiberObject *fiber);
-/* Events to `handler` until the code returns or the handler unwinds it; its result, or None. */
-HIDDEN PyObject *py_drive(FiberObject *self, PyObject *handler);
+/* A Fiber object for a fiber that is not running; NULL with an exception, the fiber then is freed. */
+HIDDEN FiberObject *py_fiber_adopt(struct tl_fiber *fiber, PyObject *owner, PyObject *name, uint8_t gil);
+/* A call that ran on a borrowed fiber stopped there, `self->kind` says how: gives the event, and those that follow, to
+ * the handler, or raises where that is None. The call's result; takes the reference to `self`. */
+HIDDEN PyObject *py_call_stopped(FiberObject *self, PyObject *handler);
 
 #endif

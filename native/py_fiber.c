@@ -2,6 +2,7 @@
 #include "py_core.h"
 
 #include "context.h"
+#include "py_wasm.h"
 #include "threads.h"
 
 #define RECORD_BYTES (offsetof(struct tl_fiber, pending))
@@ -100,10 +101,18 @@ static int fiber_init(FiberObject *self, PyObject *args, PyObject *kwargs) {
 
 static int fiber_traverse(FiberObject *self, visitproc visit, void *arg) {
     Py_VISIT(self->owner);
+    Py_VISIT(self->call);
+    Py_VISIT(self->exception);
     return 0;
 }
 
-/* The owner is not cleared: it keeps the code mapped, and a fiber that is part of a cycle may still run. */
+/* The owner is not cleared: it keeps the code mapped, and a fiber that is part of a cycle may still run. Nor is the
+ * call. */
+static int fiber_clear(FiberObject *self) {
+    Py_CLEAR(self->exception);
+    return 0;
+}
+
 static void fiber_dealloc(FiberObject *self) {
     PyObject_GC_UnTrack(self);
     /* A fiber lost in a fork has no thread behind it; its stack is private memory like any other. */
@@ -111,6 +120,8 @@ static void fiber_dealloc(FiberObject *self) {
     self->fiber = NULL;
     Py_CLEAR(self->owner);
     Py_CLEAR(self->name);
+    Py_CLEAR(self->call);
+    Py_CLEAR(self->exception);
     Py_TYPE(self)->tp_free(self);
 }
 
@@ -149,9 +160,15 @@ static int fiber_go(FiberObject *self) {
     self->run_gate = 1;
     self->gate_generation = tl_fork_generation;
     Py_INCREF(self);
+    Py_CLEAR(self->exception);
     int failed = py_run_to_stop(self->fiber, self->name, self->gil, &kind);
     self->run_gate = 0;
     gates = gate.outer;
+    if (failed == -1 && self->call) {
+        self->exception = py_take_exception();
+        kind = EVENT_EXCEPTION;
+        failed = 0;
+    }
     self->kind = (uint8_t)kind;
     Py_DECREF(self);
     return failed;
@@ -172,11 +189,16 @@ static PyObject *fiber_next(FiberObject *self) {
     return self->kind == EVENT_FINISHED ? NULL : py_event_new(self);
 }
 
+/* What the code of a finished fiber returned. */
+static PyObject *value_of(FiberObject *self) {
+    return self->call ? py_wasm_result(self->call, self->words) : py_result(self->fiber, self->result);
+}
+
 static PyObject *fiber_result(FiberObject *self, void *unused) {
     (void)unused;
     if (!py_fiber_made(self)) return NULL;
     if (py_fiber_state(self) != TL_FINISHED) return py_state_error(self, "it has a result once it has finished");
-    return py_result(self->fiber, self->result);
+    return value_of(self);
 }
 
 static PyObject *fiber_event(FiberObject *self, PyObject *unused) {
@@ -184,31 +206,70 @@ static PyObject *fiber_event(FiberObject *self, PyObject *unused) {
     return py_fiber_made(self) ? py_event_new(self) : NULL;
 }
 
-/* Events to `handler` until the code returns or the handler unwinds it. */
-PyObject *py_drive(FiberObject *self, PyObject *handler) {
-    for (;;) {
-        if (fiber_go(self)) return NULL;
-        if (self->kind == EVENT_FINISHED) return py_result(self->fiber, self->result);
-        PyObject *event = py_event_new(self);
-        if (!event) return NULL;
-        PyObject *answer = PyObject_CallOneArg(handler, event);
-        Py_DECREF(event);
-        if (!answer) return NULL;
-        if (answer != Py_None) {
-            PyErr_Format(py_fiber_error, "fiber %U: the handler returned %R; expected None, which resumes", self->name, answer);
-            Py_DECREF(answer);
-            return NULL;
-        }
+/* The event of the last stop to `handler`: 1 to go on, 0 when it is over (the handler ran it to its end or unwound it),
+ * -1 with an exception. */
+static int deliver(FiberObject *self, PyObject *handler) {
+    PyObject *event = py_event_new(self);
+    PyObject *answer = event ? PyObject_CallOneArg(handler, event) : NULL;
+    Py_XDECREF(event);
+    if (!answer) return -1;
+    if (answer != Py_None) {
+        PyErr_Format(py_fiber_error, "fiber %U: the handler returned %R; expected None, which resumes", self->name, answer);
         Py_DECREF(answer);
-        uint8_t state = py_fiber_state(self);
-        if (state == TL_FINISHED) return py_result(self->fiber, self->result); /* the handler ran it to its end */
-        if (state == TL_UNWOUND) Py_RETURN_NONE;
+        return -1;
     }
+    Py_DECREF(answer);
+    uint8_t state = py_fiber_state(self);
+    return state != TL_FINISHED && state != TL_UNWOUND;
+}
+
+/* Events to `handler` until the code returns or the handler unwinds it; its result, or None. `stopped`: it stands at an
+ * event that the handler has not seen. */
+static PyObject *drive(FiberObject *self, PyObject *handler, int stopped) {
+    for (;; stopped = 0) {
+        if (!stopped) {
+            if (fiber_go(self)) return NULL;
+            if (self->kind == EVENT_FINISHED) return value_of(self);
+        }
+        int on = deliver(self, handler);
+        if (on < 0) return NULL;
+        if (on) continue;
+        if (py_fiber_state(self) == TL_FINISHED) return value_of(self);
+        Py_RETURN_NONE;
+    }
+}
+
+FiberObject *py_fiber_adopt(struct tl_fiber *f, PyObject *owner, PyObject *name, uint8_t gil) {
+    FiberObject *self = (FiberObject *)py_settings.fiber_class->tp_alloc(py_settings.fiber_class, 0);
+    if (!self) {
+        tl_fiber_free(f);
+        return NULL;
+    }
+    self->fiber = f;
+    self->owner = Py_NewRef(owner);
+    self->name = Py_NewRef(name);
+    self->gil = gil;
+    return self;
+}
+
+PyObject *py_call_stopped(FiberObject *self, PyObject *handler) {
+    PyObject *result = NULL;
+    if (handler != Py_None) {
+        result = drive(self, handler, 1);
+    } else {
+        PyObject *exception = PyObject_CallOneArg(py_settings.unwound_error, (PyObject *)self);
+        if (exception) PyErr_SetObject((PyObject *)Py_TYPE(exception), exception);
+        Py_XDECREF(exception);
+    }
+    /* Not one that the handler gave to another thread, which may be in a call that runs it. */
+    if (py_fiber_state(self) == TL_SUSPENDED || py_fiber_state(self) == TL_READY) tl_fiber_unwind(self->fiber);
+    Py_DECREF(self);
+    return result;
 }
 
 static PyObject *fiber_run(FiberObject *self, PyObject *handler) {
     if (!py_fiber_made(self)) return NULL;
-    return py_drive(self, handler);
+    return drive(self, handler, 0);
 }
 
 static PyObject *fiber_resume_through(FiberObject *self, PyObject *address) {
@@ -269,7 +330,7 @@ int py_fiber_writable(FiberObject *self) {
     if (!py_fiber_made(self)) return 0;
     uint8_t state = py_fiber_state(self);
     if (state == TL_READY || state == TL_SUSPENDED) {
-        self->fiber->started = 1;
+        self->fiber->started = TL_STARTED;
         return 1;
     }
     py_state_error(self, "registers can be written while it is ready or suspended");
@@ -388,6 +449,43 @@ static PyObject *fiber_get_stack(FiberObject *self, void *unused) {
                          (unsigned long long)f->stack_low, (unsigned long long)f->stack_high);
 }
 
+/* What WebAssembly code asked for when it stopped with an exception, while nobody has answered. */
+static struct tl_request request_of(const FiberObject *self) {
+    struct tl_request none = {TL_REQUEST_NONE, NULL, NULL};
+    if (py_fiber_state(self) != TL_SUSPENDED || self->fiber->started != TL_STARTED_HOST) return none;
+    return tl_arch_request(self->fiber);
+}
+
+static PyObject *fiber_get_request(FiberObject *self, void *unused) {
+    (void)unused;
+    if (!py_fiber_made(self)) return NULL;
+    struct tl_request request = request_of(self);
+    if (request.kind == TL_REQUEST_NONE) Py_RETURN_NONE;
+    return Py_BuildValue("(KKK)", (unsigned long long)request.kind, (unsigned long long)(uintptr_t)request.words,
+                         (unsigned long long)(uintptr_t)request.block);
+}
+
+static PyObject *fiber_answer(FiberObject *self, PyObject *object) {
+    Py_buffer words;
+    if (!py_fiber_made(self) || PyObject_GetBuffer(object, &words, PyBUF_SIMPLE)) return NULL;
+    struct tl_request request = request_of(self);
+    uint64_t start = (uint64_t)(uintptr_t)request.words, high = (uint64_t)(uintptr_t)self->fiber->stack_high;
+    int ok = 0;
+    if (request.kind == TL_REQUEST_NONE) {
+        PyErr_Format(py_fiber_error, "fiber %U: found no request of a host function or of the compiler to answer", self->name);
+    } else if (start < tl_arch_sp(self->fiber) || start > high || (uint64_t)words.len > high - start) {
+        PyErr_Format(py_fiber_error, "fiber %U: found %zd bytes, expected at most what the request has room for", self->name,
+                     words.len);
+    } else {
+        memcpy(request.words, words.buf, (size_t)words.len);
+        tl_arch_end_request(self->fiber);
+        ok = 1;
+    }
+    PyBuffer_Release(&words);
+    if (!ok) return NULL;
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef fiber_methods[] = {
     {"resume", (PyCFunction)fiber_resume, METH_NOARGS, "Run to the next event; None when the code returned."},
     {"run", (PyCFunction)fiber_run, METH_O, "run(handler): call it with each event; the code's result."},
@@ -399,6 +497,7 @@ static PyMethodDef fiber_methods[] = {
     {"read_word", (PyCFunction)fiber_read_word, METH_O, "read_word(offset): 8 bytes of the saved state."},
     {"write_word", (PyCFunction)(void (*)(void))fiber_write_word, METH_FASTCALL, "write_word(offset, value)."},
     {"read_state", (PyCFunction)fiber_read_state, METH_VARARGS, "read_state(offset, count) -> bytes."},
+    {"set_words", (PyCFunction)fiber_answer, METH_O, "set_words(bytes): answer the request it stopped at."},
     {"write_state", (PyCFunction)fiber_write_state, METH_VARARGS, "write_state(offset, bytes)."},
     {NULL},
 };
@@ -412,6 +511,7 @@ static PyGetSetDef fiber_getset[] = {
     {"state_code", (getter)fiber_get_state, NULL, "The state, a number.", NULL},
     {"stops", (getter)fiber_get_stops, NULL, "How often it has stopped.", NULL},
     {"fault", (getter)fiber_get_fault, NULL, "(signal, si_code, vector, error code, address, fetch).", NULL},
+    {"request", (getter)fiber_get_request, NULL, "(kind, address of the words, of the block) or None.", NULL},
     {"stack_bounds", (getter)fiber_get_stack, NULL, "(mapping, reserved, low, high), addresses.", NULL},
     {NULL},
 };
@@ -420,6 +520,7 @@ static PyMemberDef fiber_members[] = {
     {"name", T_OBJECT_EX, offsetof(FiberObject, name), READONLY, "What messages call it."},
     {"owner", T_OBJECT_EX, offsetof(FiberObject, owner), READONLY, "What keeps its code mapped."},
     {"kind", T_UBYTE, offsetof(FiberObject, kind), READONLY, "The kind of the last event, a number."},
+    {"exception", T_OBJECT, offsetof(FiberObject, exception), 0, "What Python code raised on its behalf, or None."},
     {NULL},
 };
 
@@ -431,6 +532,7 @@ PyTypeObject py_fiber_type = {
     .tp_new = PyType_GenericNew,
     .tp_init = (initproc)fiber_init,
     .tp_traverse = (traverseproc)fiber_traverse,
+    .tp_clear = (inquiry)fiber_clear,
     .tp_dealloc = (destructor)fiber_dealloc,
     .tp_iter = PyObject_SelfIter,
     .tp_iternext = (iternextfunc)fiber_next,

@@ -3,79 +3,17 @@
 
 #include "context.h"
 
-/* A fiber for one call: the thread's spare one, or one from the pool. */
-static struct tl_fiber *borrow_fiber(PyObject *name) {
-    struct tl_fiber *f = tl_self.spare;
-    int error;
-    if (f) {
-        tl_self.spare = NULL;
-        return f;
-    }
-    f = tl_fiber_new(py_settings.stack_bytes, py_settings.max_stack_bytes, &error);
-    if (!f) py_core_error(name, error);
-    return f;
-}
-
-static void return_fiber(struct tl_fiber *f) {
-    if (tl_self.spare || !tl_self.ready || f->stack_low != f->stack_high - f->initial_stack_bytes) {
-        tl_fiber_free(f);
-    } else {
-        tl_self.spare = f;
-    }
-}
-
-/* The call stopped: gives the fiber to a Fiber object, and that to the handler or to whoever makes the exception. */
-static PyObject *call_stopped(FunctionObject *self, struct tl_fiber *f, enum event_kind kind) {
-    FiberObject *fiber = (FiberObject *)py_settings.fiber_class->tp_alloc(py_settings.fiber_class, 0);
-    if (!fiber) {
-        tl_fiber_free(f);
-        return NULL;
-    }
-    fiber->fiber = f;
-    fiber->owner = Py_NewRef(self->owner);
-    fiber->name = Py_NewRef(self->name);
-    fiber->result = self->result;
-    fiber->gil = self->gil;
-    fiber->kind = (uint8_t)kind;
-    PyObject *result = NULL;
-    if (self->handler == Py_None) {
-        PyObject *exception = PyObject_CallOneArg(py_settings.unwound_error, (PyObject *)fiber);
-        if (exception) PyErr_SetObject((PyObject *)Py_TYPE(exception), exception);
-        Py_XDECREF(exception);
-    } else {
-        PyObject *event = py_event_new(fiber);
-        PyObject *answer = event ? PyObject_CallOneArg(self->handler, event) : NULL;
-        Py_XDECREF(event);
-        if (answer && answer != Py_None) {
-            PyErr_Format(py_fiber_error, "%U: the handler returned %R; expected None, which resumes", self->name, answer);
-        } else if (answer) {
-            uint8_t state = py_fiber_state(fiber);
-            if (state == TL_FINISHED) {
-                result = py_result(f, self->result);
-            } else if (state == TL_UNWOUND) {
-                result = Py_NewRef(Py_None);
-            } else {
-                result = py_drive(fiber, self->handler);
-            }
-        }
-        Py_XDECREF(answer);
-    }
-    /* Not one that the handler gave to another thread, which may be in a call that runs it. */
-    if (py_fiber_state(fiber) == TL_SUSPENDED || py_fiber_state(fiber) == TL_READY) tl_fiber_unwind(f);
-    Py_DECREF(fiber);
-    return result;
-}
-
 static PyObject *function_call(PyObject *callable, PyObject *const *args, size_t flags, PyObject *keywords) {
     FunctionObject *self = (FunctionObject *)callable;
     if (keywords && PyTuple_GET_SIZE(keywords))
         return PyErr_Format(py_fiber_error, "%U: native functions take no keyword arguments", self->name);
-    struct tl_fiber *f = borrow_fiber(self->name);
-    if (!f) return NULL;
+    int error;
+    struct tl_fiber *f = tl_fiber_borrow(py_settings.stack_bytes, py_settings.max_stack_bytes, &error);
+    if (!f) return py_core_error(self->name, error);
     f->path = self->path;
     tl_fiber_reset(f, self->entry);
     if (py_set_arguments(f, self->name, self->parameters, args, PyVectorcall_NARGS(flags))) {
-        return_fiber(f);
+        tl_fiber_return(f);
         return NULL;
     }
     enum event_kind kind;
@@ -83,12 +21,17 @@ static PyObject *function_call(PyObject *callable, PyObject *const *args, size_t
     int failed = py_run_to_stop(f, self->name, self->gil, &kind);
     PyObject *result = NULL;
     if (failed) {
-        return_fiber(f);
+        tl_fiber_return(f);
     } else if (kind == EVENT_FINISHED) {
         result = py_result(f, self->result);
-        return_fiber(f);
+        tl_fiber_return(f);
     } else {
-        result = call_stopped(self, f, kind);
+        FiberObject *fiber = py_fiber_adopt(f, self->owner, self->name, self->gil);
+        if (fiber) {
+            fiber->result = self->result;
+            fiber->kind = (uint8_t)kind;
+            result = py_call_stopped(fiber, self->handler);
+        }
     }
     Py_DECREF(self);
     return result;

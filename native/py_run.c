@@ -3,6 +3,7 @@
 
 #include "code.h"
 #include "context.h"
+#include "py_wasm.h"
 #include "signals.h"
 #include "threads.h"
 
@@ -87,27 +88,58 @@ static int check_signals(void) {
     return failed;
 }
 
+/* Answers the request that `f` stopped at, with the GIL. Host functions may be C code that never looks whether another
+ * thread wants the GIL or a signal came, and each run between two calls is too short for the ticker: so every other
+ * tick, here. -1 with an exception. */
+static int serve(struct tl_fiber *f, uint32_t *turn) {
+    if (py_serve_request(f)) return -1;
+    uint32_t epoch = atomic_load_explicit(&tl_epoch, memory_order_relaxed);
+    if (epoch - *turn < 2) return 0;
+    *turn = epoch;
+    PyEval_RestoreThread(PyEval_SaveThread());
+    return check_signals();
+}
+
 /* Runs `f` to its next event. The GIL is held at the start and at the end.
  *
  *   lazy     the run starts with the GIL held; the ticker interrupts it after a switch interval, and it goes on
  *            without.
  *   release  it is dropped before the run.
  *
+ * A request of WebAssembly code takes it back: in mode `lazy` the code then goes on with it, for another interval.
+ *
  * On the main thread the first tick also puts our hooks in front of Python's signal handlers: from then on a signal
  * interrupts native code at once, and one that came before is found here.
  *
- * Returns 0 with *kind set, or -1 with a Python exception (the fiber is then suspended and can be resumed, unless
- * the error says that it could not run). */
+ * Returns 0 with *kind set, or -1 with a Python exception (the fiber is then suspended and can be resumed), or -2 with
+ * one that says why it could not run. */
 int py_run_to_stop(struct tl_fiber *f, PyObject *name, uint8_t gil, enum event_kind *kind) {
     PyThreadState *dropped = gil == GIL_RELEASE ? PyEval_SaveThread() : NULL;
     int tick = 1, stop, failed = 0;
+    uint32_t turn = atomic_load_explicit(&tl_epoch, memory_order_relaxed);
     uint64_t reported_pc = f->reported_pc;
     if (reported_pc && tl_arch_pc(f) == reported_pc) {
         uint64_t slot = tl_code_breakpoint_slot(reported_pc);
         if (slot) tl_arch_set_pc(f, slot);
     }
+    /* A function that could not be compiled: going on means to try again. */
+    if (f->started == TL_STARTED_HOST && tl_arch_request(f).kind == TL_REQUEST_COMPILE) {
+        if (dropped) PyEval_RestoreThread(dropped);
+        if (py_serve_request(f)) return -1;
+        dropped = gil == GIL_RELEASE ? PyEval_SaveThread() : NULL;
+    }
     for (;;) {
         stop = tl_fiber_run(f, tick);
+        if (stop == TL_STOP_HOST) {
+            if (dropped) PyEval_RestoreThread(dropped);
+            dropped = NULL;
+            reported_pc = f->reported_pc = 0;
+            failed = serve(f, &turn);
+            if (failed) break;
+            if (gil == GIL_RELEASE) dropped = PyEval_SaveThread();
+            tick = 1;
+            continue;
+        }
         if (stop < 0 && stop != TL_ERR_PARKED) break;
         if (stop == TL_ERR_PARKED || (stop == TL_STOP_INTERRUPT && f->interrupts & TL_PENDING_PARK)) {
             if (!dropped) dropped = PyEval_SaveThread();
@@ -136,7 +168,7 @@ int py_run_to_stop(struct tl_fiber *f, PyObject *name, uint8_t gil, enum event_k
     if (dropped) PyEval_RestoreThread(dropped);
     if (stop < 0) {
         py_core_error(name, stop);
-        return -1;
+        return -2;
     }
     if (stop == TL_STOP_INTERRUPT) *kind = settle(f, stop, reported_pc);
     f->stop_pc = tl_arch_pc(f);

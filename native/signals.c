@@ -133,6 +133,7 @@ static int in_fiber_stack(const struct tl_fiber *fiber, uint64_t sp) {
 
 static void deliver(struct tl_fiber *fiber, ucontext_t *context, uint32_t stop, enum tl_path path) {
     fiber->stop = stop;
+    fiber->started = TL_STARTED; /* each path makes the record whole */
     switch (path) {
     case TL_PATH_INJECT:
         tl_context_inject(context, fiber, tl_stub_inject);
@@ -158,7 +159,8 @@ static int on_altstack(uint64_t sp) {
 /* Not a page fault, which in there can only be the host's own stack overflow. */
 static int in_loading_stub(uint64_t pc, const struct tl_fault *fault) {
     return !fault->address && ((pc >= (uint64_t)tl_stub_resume && pc < (uint64_t)tl_resume_end) ||
-                               (pc >= (uint64_t)tl_stub_enter && pc < (uint64_t)tl_enter_end));
+                               (pc >= (uint64_t)tl_stub_enter && pc < (uint64_t)tl_enter_end) ||
+                               (pc >= (uint64_t)tl_stub_resume_host && pc < (uint64_t)tl_resume_host_end));
 }
 
 static int own_step(ucontext_t *context, const siginfo_t *info);
@@ -218,7 +220,7 @@ static void step_out_of_c(struct tl_thread *self, const struct tl_fiber *fiber, 
 
 /* The interrupted thread runs `fiber`, whose pending bits ask it to stop. Where that can be done at once, do it:
  *   - in native code: as a fault would be delivered;
- *   - in the restartable part of enter or resume: back to its first instruction, which looks at the bits.
+ *   - in the restartable part of enter or a resume: back to its first instruction, which looks at the bits.
  * Elsewhere (a C function called by native code, a stub) the bits stay set: the next resume sees them, and the ticker
  * asks again as long as `kick` is set. */
 static void take_interrupt(struct tl_fiber *fiber, ucontext_t *context) {
@@ -228,6 +230,8 @@ static void take_interrupt(struct tl_fiber *fiber, ucontext_t *context) {
         tl_context_restart(context, fiber, tl_enter_restart);
     } else if (pc >= (uint64_t)tl_resume_restart && pc < (uint64_t)tl_resume_end) {
         tl_context_restart(context, fiber, tl_resume_restart);
+    } else if (pc >= (uint64_t)tl_resume_host_restart && pc < (uint64_t)tl_resume_host_end) {
+        tl_context_restart(context, fiber, tl_resume_host_restart);
     } else if (tl_range_find(pc, &row)) {
         memset(&fiber->fault, 0, sizeof fiber->fault);
         /* Never `direct`: the hook under a Python handler has that handler's mask, which only sigreturn takes back. */

@@ -11,6 +11,7 @@
 #define TL_STOP_TRAP 1      /* a signal caused by the code itself */
 #define TL_STOP_INTERRUPT 2 /* a pending bit was seen, or a kick arrived in native code */
 #define TL_STOP_CHECK 3     /* the code called tl_stub_check */
+#define TL_STOP_HOST 4      /* the code called tl_stub_host: a request, and a record that is not whole */
 
 #if defined(__x86_64__)
 

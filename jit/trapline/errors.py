@@ -43,6 +43,14 @@ class NativeError(TraplineError):
     """The operating system refused something the native core needs."""
 
 
+class CallError(TraplineError):
+    """A WebAssembly function was called with arguments that do not fit, or a host function returned what does not."""
+
+
+class MemoryAccessError(TraplineError, IndexError):
+    """Python reached beyond the end of a memory or a table, or gave a slice of it another length."""
+
+
 class TrapCode(enum.Enum):
     """Why the machine trapped; the value is the reason in words."""
 

@@ -17,7 +17,19 @@ from trapline import arch
 from trapline.errors import CodeError, FiberError, NativeError
 
 if TYPE_CHECKING:
-    from trapline._core import Event, Fiber, Function, Registers, configure
+    from trapline._core import (
+        Block,
+        Event,
+        Fiber,
+        Function,
+        HostFunction,
+        Memory,
+        Registers,
+        Table,
+        WasmFunction,
+        configure,
+        wasm_frames,
+    )
 else:
 
     def _load_core() -> Any:
@@ -33,21 +45,30 @@ else:
     _core = _load_core()
     _core.check_interpreter()
     Event, Fiber, Function, Registers = _core.Event, _core.Fiber, _core.Function, _core.Registers
-    configure = _core.configure
+    WasmFunction, HostFunction = _core.WasmFunction, _core.HostFunction
+    Memory, Table, Block = _core.Memory, _core.Table, _core.Block
+    configure, wasm_frames = _core.configure, _core.wasm_frames
 
 # After `_core`, which refuses subinterpreters: cffi in a second interpreter may end the process.
 from trapline._native import ffi, lib
 
 __all__ = [
     "CHECK_ADDRESS",
+    "HELPERS_ADDRESS",
     "HOST",
+    "HOST_STUB_ADDRESS",
     "PAGE_BYTES",
+    "Block",
     "Code",
     "Event",
     "Fiber",
     "Function",
+    "HostFunction",
+    "Memory",
     "Registers",
     "SlotPlace",
+    "Table",
+    "WasmFunction",
     "configure",
     "direct_allowed",
     "install_handlers",
@@ -55,6 +76,7 @@ __all__ = [
     "run_with_handlers_aside",
     "set_switch_interval",
     "trim_pool",
+    "wasm_frames",
     "write_memory",
 ]
 
@@ -86,6 +108,10 @@ def _components() -> tuple[tuple[int, int, int], ...]:
 
 HOST = arch.host(_components())
 CHECK_ADDRESS = int(ffi.cast("uintptr_t", ffi.addressof(lib, "tl_stub_check")))
+HOST_STUB_ADDRESS = int(ffi.cast("uintptr_t", ffi.addressof(lib, "tl_stub_host")))
+"""What an instance block has at offset 16: the stub that thunks call the host through."""
+HELPERS_ADDRESS = int(ffi.cast("uintptr_t", ffi.addressof(lib, "tl_helpers")))
+"""What an instance block has at offset 24: the table of C functions that compiled code calls."""
 PAGE_BYTES = int(lib.tl_page_bytes)
 
 _ERRORS = {
@@ -276,8 +302,9 @@ def set_switch_interval(seconds: float) -> None:
 
 
 def trim_pool() -> None:
-    """Gives the memory of pooled fiber stacks back to the system."""
+    """Gives pooled fiber stacks and the address space of freed memories back to the system."""
     lib.tl_pool_trim()
+    lib.tl_memory_trim()
 
 
 def direct_allowed() -> bool:

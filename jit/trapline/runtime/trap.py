@@ -21,7 +21,11 @@ __all__ = ["Event", "StopReason"]
 
 
 class StopReason(enum.IntEnum):
-    """Why a fiber came back to Python. Must match enum event_kind in native/core_module.c."""
+    """Why a fiber came back to Python. Must match enum event_kind in native/py_core.h.
+
+    EXCEPTION: Python code that ran on behalf of a WebAssembly function (a host function, a signal handler) raised
+    `event.fiber.exception`; resuming drops it.
+    """
 
     FINISHED = 0
     TRAP = 1
@@ -29,6 +33,7 @@ class StopReason(enum.IntEnum):
     CHECK = 3
     BREAKPOINT = 4
     STEP = 5
+    EXCEPTION = 6
 
 
 _REASONS: Final = tuple(StopReason)
