@@ -8,11 +8,14 @@ there, so that whoever looks for the next use sees the next round.
 
 In `full` a value also lives as long as a state names it: a local from the event that set it to the one that replaced
 it, an operand as long as its cell is on the stack. These are no uses: any place will do for them.
+
+An operand of a C function that may answer with a trap lives past the call, so that the call can be made again.
 """
 
 from __future__ import annotations
 
 from trapline.compile.ir import Func, Op
+from trapline.compile.libcalls import may_fail
 
 __all__ = ["Liveness", "analyse"]
 
@@ -100,6 +103,10 @@ def _real_uses(func: Func, live: Liveness, chains: list[list[tuple[int, int]]]) 
                         end[value] = until
                 elif at > end[value]:
                     end[value] = at
+            if op[instruction] == Op.LIBCALL and may_fail(func.imm[instruction]):
+                # It traps when the registers are gone already: who tries again needs the operands elsewhere.
+                for value in args[instruction]:
+                    end[value] = max(end[value], at + 1)
         at = live.block_end[number] + 1
         for edge in block.edges:
             for value in edge.args:

@@ -12,6 +12,7 @@ from trapline.compile.lower import Environment, SourceBody, lower
 from trapline.compile.simplify import remove_dead, remove_redundant_parameters
 from trapline.compile.x86_64.emit import Emitted, emit
 from trapline.compile.x86_64.shapes import X86_64
+from trapline.compile.x86_64.target import Target
 from trapline.wasm.types import FuncType
 
 __all__ = ["Compiled", "compile_function", "to_ssa"]
@@ -34,11 +35,8 @@ def to_ssa(index: int, body: SourceBody, type_: FuncType, environment: Environme
     return func
 
 
-def compile_function(
-    func: Func, full: bool, *, imported: int, type_numbers: list[int], requests: list[object]
-) -> Compiled:
-    """SSA to x86-64. The keywords are those of `emit`."""
+def compile_function(func: Func, full: bool, target: Target) -> Compiled:
+    """SSA to x86-64."""
     live = analyse(func, full)
-    allocation = allocate(func, live, X86_64())
-    emitted = emit(func, allocation, imported=imported, type_numbers=type_numbers, requests=requests)
-    return Compiled(func, allocation, emitted)
+    allocation = allocate(func, live, X86_64(target.features.sse41))
+    return Compiled(func, allocation, emit(func, allocation, target))

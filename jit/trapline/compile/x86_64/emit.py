@@ -1,149 +1,220 @@
-"""Allocated SSA to x86-64 bytes, with the offset of every stop point and trap site.
+"""Allocated SSA to x86-64 bytes, with the offset of every stop point, step and trap site.
 
-Requires: a Func, its Allocation for the machine of `shapes`, a callee's and type's number for every call. Leaves: an
-Emitted. Invariant: nothing but this module and those it is built from knows an instruction.
+Requires: a Func and its Allocation for the machine of `shapes` with the target's features. Leaves: an Emitted, to be
+placed at a multiple of 16. Invariant: nothing but this module and those it is built from knows an instruction.
 
 A block's steps come in order; a value with a slot is stored there right behind its definition. A way out of a block
-whose edge makes moves gets them in line where control falls through, else out of line.
+whose edge makes moves gets them in line where control falls through, else out of line. Behind the function's last
+block come moves, then trap instructions, then data: jump tables and constants.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, NamedTuple
 
 from trapline.arch.x86_64.assembler import Assembler, Condition, Reg
 from trapline.compile.allocate import SLOT, Allocation, Step
 from trapline.compile.ir import Func, Op
-from trapline.compile.x86_64.floats import Floats
+from trapline.compile.x86_64.calls import Calls
 from trapline.compile.x86_64.integers import CONDITIONS
 from trapline.compile.x86_64.layout import (
-    BUFFER,
-    CHECK_STUB,
-    FUNCTIONS,
-    GLOBALS,
+    FLOAT_ARGUMENTS,
+    FLOAT_SCRATCH,
     GUARD_BYTES,
-    MEMORY_BASE,
-    RECORD_INSTANCE,
-    RECORD_TYPE,
-    REQUEST,
-    RESULT_WORD,
     SCRATCH,
     STACK_WORD,
-    TABLE_BYTES,
-    TABLE_COUNT,
-    TABLE_INDEX,
-    TABLES,
+    STRIDE_BYTES,
+    SWITCH_SCRATCH,
+    SWITCH_TABLE_WAYS,
     places,
+    word_count,
 )
+from trapline.compile.x86_64.moves import Site
+from trapline.compile.x86_64.target import Target
+from trapline.wasm.types import F32, F64
 
 __all__ = ["Emitted", "TrapRow", "emit"]
 
 _SELECT: Final = 0x1B
+_THREE: Final = frozenset([0x6A, 0x6B, 0x6C, 0x7C, 0x7D, 0x7E])
+"""add, sub, mul: what `apart` may do."""
 
 
-@dataclass(frozen=True, slots=True)
-class TrapRow:
-    """Where code may trap: offset of the instruction, opcode index, kind, place of the operand that tells more."""
+class TrapRow(NamedTuple):
+    """Where code may trap, or comes back from a call.
+
+    offset  of the instruction; of kind "call" behind it, where its return address points
+    pos     opcode index
+    kind    "stack", "memory" (by a fault), "division", "truncation 32", "truncation 64" or the words of the trap;
+            "memory bounds" and "table bounds" for what is compared or C functions say
+    place   of the operand that tells more, or -1
+    block   and `step` of the allocation it belongs to, -1 for those in the function's first instructions. Again from
+            the start: go to the step's start (with the operands in the places it names, which a C function has
+            destroyed). Go on without: behind the step.
+    """
 
     offset: int
     pos: int
     kind: str
     place: int
+    block: int
+    step: int
 
 
 @dataclass(slots=True)
 class Emitted:
-    """The bytes of one function.
+    """The bytes of one function, and what is where, as offsets in them.
 
-    `stops`: (offset, opcode index) by offset; `traps` in the order of emission.
+    stops           (offset, opcode index) by offset
+    traps           rows in the order of emission
+    block_offsets   of each block: where it begins; parameters are stored to their slots before its first step
+    step_offsets    of each block: where each step begins, then where the last one ends
+    edge_offsets    of each block, for each of its edges: [start, stop) of the moves and of the jump behind them, in
+                    line (then within the last step) or out of line; empty for an edge that is only a branch
+    type_fixups     (offset of 4 bytes that become the type's number when the code is placed, type index)
+    dispatches      [start, stop): code that has an address of this copy of the code in a register and jumps there; who
+                    moves a pc from one copy to another moves one in here to the start
+    data_start      from here on no byte is an instruction
+    frame_bytes     what the function takes of the stack below the caller's rbp
     """
 
     code: bytes
-    stops: list[tuple[int, int]] = field(default_factory=list)
-    traps: list[TrapRow] = field(default_factory=list)
+    stops: list[tuple[int, int]]
+    traps: list[TrapRow]
+    block_offsets: list[int]
+    step_offsets: list[list[int]]
+    edge_offsets: list[list[tuple[int, int]]]
+    type_fixups: list[tuple[int, int]]
+    dispatches: list[tuple[int, int]]
+    data_start: int
+    frame_bytes: int
 
 
-class _Emitter(Floats):
-    def __init__(
-        self, func: Func, allocation: Allocation, imported: int, type_numbers: list[int], requests: list[object]
-    ) -> None:
-        super().__init__(Assembler(), func)
+class _Late(NamedTuple):
+    """The moves of an edge, out of line."""
+
+    label: int
+    moves: list[Step]
+    target: int
+    edges: list[tuple[int, int]]  # (block, edge) that come here
+
+
+class _Emitter(Calls):
+    def __init__(self, func: Func, allocation: Allocation, target: Target) -> None:
+        super().__init__(Assembler(), func, target)
         self._allocation = allocation
-        self._imported = imported
-        self._type_numbers = type_numbers
-        self._requests = requests
         self._labels = [self.a.label() for _ in func.blocks]
         self._stops: list[tuple[int, int]] = []
-        self._rows: list[tuple[int, int, str, int]] = []  # (index of the piece, opcode index, kind, place)
-        self._late: list[tuple[int, list[Step], int]] = []  # (label, moves, target block)
-        self._trap_labels: list[tuple[int, int, str, int]] = []
-        outgoing = 0
-        for steps in allocation.steps:
-            for step in steps:
-                for place in (*step.ins, step.out):
-                    if STACK_WORD <= place < RESULT_WORD:
-                        outgoing = max(outgoing, place - STACK_WORD + 1)
-        words = 1 + allocation.slot_count + outgoing
+        self._late: list[_Late] = []
+        self._late_by_moves: dict[tuple[object, ...], _Late] = {}
+        self._tables: list[tuple[int, list[int]]] = []  # (label of the table, labels it leads to)
+        self._dispatches: list[tuple[int, int]] = []
+        # As indices of pieces:
+        self._blocks: list[int] = []
+        self._steps: list[list[int]] = []
+        self._edges: list[list[tuple[int, int]]] = [[(0, 0)] * len(block.edges) for block in func.blocks]
+        words = 1 + allocation.slot_count + self._outgoing_words()
         self._frame_bytes = (8 * words + 15) // 16 * 16
 
-    # ---- traps ----
-
-    def trap_row(self, value: int, kind: str, place: int) -> None:
-        self._rows.append((len(self.a._pieces), self.func.pos[value], kind, place))
-
-    def trap_if(self, value: int, condition: int, kind: str, place: int) -> None:
-        label = self.a.label()
-        self.a.jcc_l(condition, label)
-        self._trap_labels.append((label, self.func.pos[value], kind, place))
+    def _outgoing_words(self) -> int:
+        """What the calls need above their return addresses."""
+        func, most = self.func, 0
+        for value, op in enumerate(func.op):
+            if (op == Op.CALL or op == Op.CALL_INDIRECT) and len(func.args[value]) > len(FLOAT_ARGUMENTS):
+                args = func.args[value] if op == Op.CALL else func.args[value][:-1]
+                most = max(most, word_count([func.type[arg] for arg in args]))
+        for types in func.result_types_of.values():
+            most = max(most, word_count(types))
+        return most
 
     # ---- the function ----
 
     def run(self) -> Emitted:
         a = self.a
-        self._rows.append((0, 0, "stack", -1))
-        a.test32_mr(Reg.RSP, -(self._frame_bytes + GUARD_BYTES), Reg.RAX)
+        self._prologue()
+        for number in range(len(self.func.blocks)):
+            self._block(number)
+        for late in self._late:
+            a.bind(late.label)
+            start = len(a._pieces)
+            self._moves(late.moves)
+            a.jmp_l(self._labels[late.target])
+            for number, way in late.edges:
+                self._edges[number][way] = start, len(a._pieces)
+        for label, site in self.late_sites:
+            a.bind(label)
+            self.sites.append(site._replace(piece=len(a._pieces)))
+            a.hlt()
+        data = a.here()
+        for table, ways in self._tables:
+            a.align(4)
+            a.bind(table)
+            a.data(bytes(4 * len(ways)))
+        code = a.finish()
+        return self._emitted(self._with_tables(code), a.offset(data))
+
+    def _with_tables(self, code: bytes) -> bytes:
+        """Jump tables filled in: distances from the table's start."""
+        if not self._tables:
+            return code
+        filled, offset = bytearray(code), self.a.offset
+        for table, ways in self._tables:
+            start = offset(table)
+            entries = [(offset(way) - start).to_bytes(4, "little", signed=True) for way in ways]
+            filled[start : start + 4 * len(ways)] = b"".join(entries)
+        return bytes(filled)
+
+    def _emitted(self, code: bytes, data_start: int) -> Emitted:
+        starts = self.a._starts
+        return Emitted(
+            code,
+            [(starts[piece], pos) for piece, pos in self._stops],
+            [
+                TrapRow(starts[piece], pos, kind, place, block, step)
+                for piece, pos, kind, place, block, step in self.sites
+            ],
+            [starts[piece] for piece in self._blocks],
+            [[starts[piece] for piece in pieces] for pieces in self._steps],
+            [[(starts[first], starts[last]) for first, last in edges] for edges in self._edges],
+            [(starts[piece + 1] - 4, type_) for piece, type_ in self.type_uses],
+            [(starts[first], starts[last]) for first, last in self._dispatches],
+            data_start,
+            self._frame_bytes + 8,
+        )
+
+    def _prologue(self) -> None:
+        """Touch the stack as far down as this frame and the C functions below it may need it, then make the frame.
+
+        The caller has touched GUARD_BYTES below its own frame, so one touch does while the frame is not larger than
+        a stride; no touch jumps over the guard.
+        """
+        a = self.a
+        a.bind(self.entry)
+        last = self._frame_bytes + GUARD_BYTES
+        for depth in (*range(GUARD_BYTES + STRIDE_BYTES, last, STRIDE_BYTES), last):
+            self.sites.append(Site(len(a._pieces), 0, "stack", -1, -1, -1))
+            a.test32_mr(Reg.RSP, -depth, Reg.RAX)
         a.push_r(Reg.RBP)
         a.mov64_rr(Reg.RBP, Reg.RSP)
         a.sub64_ri(Reg.RSP, self._frame_bytes)
         a.mov64_mr(Reg.RBP, -8, Reg.R15)
-        self._parameters()
-        for number in range(len(self.func.blocks)):
-            if self._allocation.steps[number]:
-                self._block(number)
-        for label, moves, target in self._late:
-            a.bind(label)
-            self._moves(moves)
-            a.jmp_l(self._labels[target])
-        for label, pos, kind, place in self._trap_labels:
-            a.bind(label)
-            self._rows.append((len(a._pieces), pos, kind, place))
-            a.hlt()
-        code = a.finish()
-        starts = a._starts
-        return Emitted(
-            code,
-            [(starts[piece], pos) for piece, pos in self._stops],
-            [TrapRow(starts[piece], pos, kind, place) for piece, pos, kind, place in self._rows],
-        )
-
-    def _parameters(self) -> None:
-        """Parameters that live in slots, from the registers or words in which they came."""
         params = self.func.blocks[0].params
-        found = places([self.func.type[param] for param in params], STACK_WORD)
-        for param, place in zip(params, found, strict=True):
+        types = [self.func.type[param] for param in params]
+        for param, type_, place in zip(params, types, places(types, STACK_WORD), strict=True):
             slot = self._allocation.slot[param]
             if slot < 0:
                 continue
             if place >= STACK_WORD:
-                self.load(SCRATCH, *self.incoming(place))
-                place = SCRATCH
-            self.store(*self.memory(SLOT + slot), place)
+                register = 16 + FLOAT_SCRATCH if type_ in (F32, F64) else SCRATCH
+                self.load(register, Reg.RBP, 16 + 8 * (place - STACK_WORD), type_)
+                place = register
+            self.store(*self.memory(SLOT + slot), place, type_)
 
     def _stored(self, value: int, place: int) -> None:
         slot = self._allocation.slot[value]
         if slot >= 0 and place != SLOT + slot:
-            self.store(*self.memory(SLOT + slot), place)
+            self.store(*self.memory(SLOT + slot), place, self.func.type[value])
 
     def _moves(self, steps: list[Step]) -> None:
         for step in steps:
@@ -153,29 +224,55 @@ class _Emitter(Floats):
                 self.constant(step.value, step.out)
 
     def _block(self, number: int) -> None:
-        block, func = self.func.blocks[number], self.func
-        self.a.bind(self._labels[number])
-        if number:
-            for param, place in zip(block.params, self._allocation.param_places[number], strict=True):
-                self._stored(param, place)
-        self._stops.append((len(self.a._pieces), block.start_pos))
+        block, func, pieces = self.func.blocks[number], self.func, self.a._pieces
+        steps = self._allocation.steps[number]
+        self._blocks.append(len(pieces))
+        marks: list[int] = []
+        self._steps.append(marks)
+        if steps:
+            self.a.bind(self._labels[number])
+            if number:
+                for param, place in zip(block.params, self._allocation.param_places[number], strict=True):
+                    self._stored(param, place)
+            self._stops.append((len(pieces), block.start_pos))
         last = block.start_pos
-        for step in self._allocation.steps[number]:
-            if step.kind == 0:
-                self.move(step)
-            elif step.kind == 1:
-                self.constant(step.value, step.out)
-            else:
-                pos = func.pos[step.value]
-                if pos != last:
-                    self._stops.append((len(self.a._pieces), pos))
-                    last = pos
-                if func.op[step.value] in (Op.JUMP, Op.BRANCH, Op.SWITCH):
-                    self._terminator(number, step)
+        self.block_number = number
+        first = -1  # where a move that is part of the next step's instruction comes from
+        for index, step in enumerate(steps):
+            marks.append(len(pieces))
+            kind, value, ins, out = step
+            if kind == 0:
+                if out < 16 and 0 <= ins[0] < 16 and self._joins(steps[index + 1], out):
+                    first = ins[0]
                 else:
-                    self._operation(step)
-                    if step.out >= 0:
-                        self._stored(step.value, step.out)
+                    self.move(step)
+                continue
+            if kind == 1:
+                self.constant(value, out)
+                continue
+            self.step_number = index
+            op, pos = func.op[value], func.pos[value]
+            if pos != last:
+                self._stops.append((len(pieces), pos))
+                last = pos
+            if op in (Op.JUMP, Op.BRANCH, Op.SWITCH):
+                self._terminator(number, step)
+                continue
+            if first >= 0:
+                self.apart(step, op, first)
+                first = -1
+            else:
+                self._operation(step, op)
+            if out >= 0:
+                self._stored(value, out)
+        marks.append(len(pieces))
+
+    def _joins(self, step: Step, out: int) -> bool:
+        """Whether the move of a first operand and this step are one instruction."""
+        op = self.func.op[step.value]
+        return (
+            step.kind == 2 and step.out == out and op in _THREE and step.ins[0] == out
+        ) and self.has_three_operands(step, op)
 
     # ---- control ----
 
@@ -183,18 +280,27 @@ class _Emitter(Floats):
         """A label that leads along an edge: the target's, or that of moves out of line."""
         moves = self._allocation.edge_moves[number][way]
         target = self.func.blocks[number].edges[way].target
+        here = len(self.a._pieces)
+        self._edges[number][way] = here, here
         if not moves:
             return self._labels[target]
-        label = self.a.label()
-        self._late.append((label, moves, target))
-        return label
+        key = (number, target, *moves)
+        late = self._late_by_moves.get(key)
+        if late is None:
+            late = _Late(self.a.label(), moves, target, [])
+            self._late.append(late)
+            self._late_by_moves[key] = late
+        late.edges.append((number, way))
+        return late.label
 
     def _fall(self, number: int, way: int) -> None:
         """Along an edge in line."""
+        start = len(self.a._pieces)
         self._moves(self._allocation.edge_moves[number][way])
         target = self.func.blocks[number].edges[way].target
         if target != number + 1:
             self.a.jmp_l(self._labels[target])
+        self._edges[number][way] = start, len(self.a._pieces)
 
     def _terminator(self, number: int, step: Step) -> None:
         op = self.func.op[step.value]
@@ -209,11 +315,41 @@ class _Emitter(Floats):
             else:
                 self.a.jcc_l(holds, self._way(number, 0))
                 self._fall(number, 1)
+        elif len(edges) >= SWITCH_TABLE_WAYS:
+            self._table_jump(number, step.ins[0], len(edges) - 1)
         else:
-            for way in range(len(edges) - 1):
-                self.a.cmp32_ri(step.ins[0], way)
-                self.a.jcc_l(Condition.E, self._way(number, way))
-            self._fall(number, len(edges) - 1)
+            self._few_ways(number, step.ins[0], len(edges) - 1)
+
+    def _few_ways(self, number: int, selector: int, default: int) -> None:
+        """Comparisons, each of which tells two ways from the rest."""
+        a = self.a
+        for way in range(1, default, 2):
+            a.cmp32_ri(selector, way)
+            a.jcc_l(Condition.B, self._way(number, way - 1))
+            a.jcc_l(Condition.E, self._way(number, way))
+        if default & 1:
+            if default > 1:
+                a.cmp32_ri(selector, default - 1)
+            else:
+                a.test32_rr(selector, selector)
+            a.jcc_l(Condition.E, self._way(number, default - 1))
+        self._fall(number, default)
+
+    def _table_jump(self, number: int, selector: int, default: int) -> None:
+        """A table of distances from its own start; what does not fit in there goes on in line."""
+        a = self.a
+        table, beyond = a.label(), a.label()
+        a.cmp32_ri(selector, default)
+        a.jcc_l(Condition.AE, beyond)
+        start = len(a._pieces)
+        a.lea64_rp(SCRATCH, table)
+        a.movsxd64_32_rx(SWITCH_SCRATCH, SCRATCH, selector, 4, 0)
+        a.add64_rr(SCRATCH, SWITCH_SCRATCH)
+        a.jmp_r(SCRATCH)
+        self._dispatches.append((start, len(a._pieces)))
+        self._tables.append((table, [self._way(number, way) for way in range(default)]))
+        a.bind(beyond)
+        self._fall(number, default)
 
     def _condition(self, step: Step) -> int:
         """Sets the flags for a BRANCH; the condition code under which it goes along its first edge."""
@@ -230,8 +366,7 @@ class _Emitter(Floats):
 
     # ---- everything else ----
 
-    def _operation(self, step: Step) -> None:
-        op = self.func.op[step.value]
+    def _operation(self, step: Step, op: int) -> None:
         if op >= 0x45:
             self._numeric(step, op)
         elif 0x28 <= op <= 0x3E:
@@ -242,18 +377,18 @@ class _Emitter(Floats):
             self.a.leave()
             self.a.ret()
         elif op == Op.TRAP:
-            self.trap_row(step.value, "unreachable", -1)
+            self.trap_row(step.value, "unreachable")
             self.a.hlt()
         elif op == Op.CALL:
-            self._call(step)
+            self.call(step)
         elif op == Op.CALL_INDIRECT:
-            self._call_indirect(step)
+            self.call_indirect(step)
         elif op == Op.LIBCALL:
-            self._library(step)
+            self.library(step)
         elif op == Op.RESULT:
-            self._result(step)
+            self.result(step)
         else:
-            self._instance(step, op)
+            self.instance(step, op)
 
     def _numeric(self, step: Step, op: int) -> None:
         if op >= 0xFC00:
@@ -267,8 +402,7 @@ class _Emitter(Floats):
         elif 0x6D <= op <= 0x70 or 0x7F <= op <= 0x82:
             self.divide(step, op)
         elif 0x46 <= op <= 0x4F or 0x51 <= op <= 0x5A:
-            self.compare(step, op)
-            self.flag(CONDITIONS[op - (0x51 if op >= 0x51 else 0x46)], step.out)
+            self.comparison(step, op)
         elif 0x5B <= op <= 0x66:
             self.compare_floats(step, op)
         elif 0x92 <= op <= 0x95 or 0xA0 <= op <= 0xA3:
@@ -300,88 +434,7 @@ class _Emitter(Floats):
         else:
             a.cmove64_rr(step.out, second)
 
-    def _enter(self, step: Step) -> None:
-        """Call the function whose record r11 points at, in its own instance; back in ours."""
-        a = self.a
-        self.trap_row(step.value, "call", -1)
-        a.mov64_rm(Reg.R15, SCRATCH, RECORD_INSTANCE)
-        a.mov64_rm(Reg.R14, Reg.R15, MEMORY_BASE)
-        a.call_m(SCRATCH, 0)
-        a.mov64_rm(Reg.R15, Reg.RBP, -8)
-        a.mov64_rm(Reg.R14, Reg.R15, MEMORY_BASE)
 
-    def _call(self, step: Step) -> None:
-        index = self.func.imm[step.value]
-        assert isinstance(index, int)
-        a = self.a
-        a.mov64_rm(SCRATCH, Reg.R15, FUNCTIONS)
-        a.mov64_rm(SCRATCH, SCRATCH, 8 * index)
-        if index < self._imported:
-            self._enter(step)
-        else:
-            self.trap_row(step.value, "call", -1)
-            a.call_m(SCRATCH, 0)
-
-    def _call_indirect(self, step: Step) -> None:
-        imm = self.func.imm[step.value]
-        assert isinstance(imm, tuple)
-        type_index, table = imm
-        a = self.a
-        a.mov64_rm(SCRATCH, Reg.R15, TABLES)
-        a.cmp32_rm(TABLE_INDEX, SCRATCH, table * TABLE_BYTES + TABLE_COUNT)
-        self.trap_if(step.value, Condition.AE, "undefined element", -1)
-        a.mov64_rm(SCRATCH, SCRATCH, table * TABLE_BYTES)
-        a.mov64_rx(SCRATCH, SCRATCH, TABLE_INDEX, 8, 0)
-        a.test64_rr(SCRATCH, SCRATCH)
-        self.trap_if(step.value, Condition.E, "uninitialized element", -1)
-        a.cmp32_mi(SCRATCH, RECORD_TYPE, self._type_numbers[type_index])
-        self.trap_if(step.value, Condition.NE, "indirect call type mismatch", -1)
-        self._enter(step)
-
-    def _library(self, step: Step) -> None:
-        """Operands into the instance's buffer, a number into its request word, and over to the host."""
-        a = self.a
-        func = self.func
-        for position, place in enumerate(step.ins):
-            assert place < STACK_WORD, "library calls take few operands"
-            self.store(Reg.R15, BUFFER + 8 * position, place)
-        self._requests.append(func.imm[step.value])
-        a.mov64_mi(Reg.R15, REQUEST, len(self._requests) - 1)
-        self.trap_row(step.value, "library", -1)
-        a.call_m(Reg.R15, CHECK_STUB)
-        if step.out >= 0:
-            self.load(step.out, Reg.R15, BUFFER)
-
-    def _result(self, step: Step) -> None:
-        position = self.func.imm[step.value]
-        assert isinstance(position, int)
-        types = self.func.result_types_of[self.func.args[step.value][0]]
-        place = places(list(types), RESULT_WORD)[position]
-        if place >= RESULT_WORD:
-            self.load(step.out, *self.memory(place))
-
-    def _instance(self, step: Step, op: int) -> None:
-        """Globals and references."""
-        a, imm = self.a, self.func.imm[step.value]
-        assert isinstance(imm, int)
-        if op == Op.REF_FUNC:
-            a.mov64_rm(step.out, Reg.R15, FUNCTIONS)
-            a.mov64_rm(step.out, step.out, imm * 8)
-            return
-        a.mov64_rm(SCRATCH, Reg.R15, GLOBALS)
-        a.mov64_rm(SCRATCH, SCRATCH, 8 * imm)
-        if op == Op.GLOBAL_GET:
-            self.load(step.out, SCRATCH, 0)
-        else:
-            self.store(SCRATCH, 0, step.ins[0])
-
-
-def emit(
-    func: Func, allocation: Allocation, *, imported: int, type_numbers: list[int], requests: list[object]
-) -> Emitted:
-    """The bytes of one function.
-
-    `imported` functions come first in the index space; `type_numbers` gives each type of the module its number in
-    function records; `requests` collects what the numbers of library calls mean.
-    """
-    return _Emitter(func, allocation, imported, type_numbers, requests).run()
+def emit(func: Func, allocation: Allocation, target: Target) -> Emitted:
+    """The bytes of one function."""
+    return _Emitter(func, allocation, target).run()

@@ -11,6 +11,7 @@ from typing import Final
 
 from trapline.arch.x86_64.assembler import Assembler, Condition
 from trapline.compile.allocate import SLOT, Step
+from trapline.compile.libcalls import Helper
 from trapline.compile.x86_64.integers import Integers, Memory, Two
 from trapline.compile.x86_64.layout import FLOAT_SCRATCH, SCRATCH
 
@@ -78,17 +79,17 @@ class Floats(Integers):
         _EXTREMES[op](a, out, other)
         a.bind(done)
 
-    def _mask(self, is_double: bool, of_sign: bool) -> None:
-        """The sign bit, or every other bit, into the scratch register of the class."""
-        sign = 1 << (63 if is_double else 31)
-        self.integer(SCRATCH, sign if of_sign else sign - 1)
-        self.a.movq_vr(FLOAT_SCRATCH, SCRATCH)
+    def _mask(self, is_double: bool, of_sign: bool) -> int:
+        """A constant of 16 bytes: the sign bit of the low lane, or every bit but the sign."""
+        lane_bytes = 8 if is_double else 4
+        sign = 1 << (8 * lane_bytes - 1)
+        return self.a.constant((sign if of_sign else sign - 1).to_bytes(lane_bytes, "little").ljust(16, b"\0"))
 
     def sign(self, step: Step, op: int) -> None:
         """abs and neg, on the bits."""
         is_double, is_negation = op >= 0x99, op in (0x8C, 0x9A)
-        self._mask(is_double, is_negation)
-        (self.a.xorps_rr if is_negation else self.a.andps_rr)(step.out - 16, FLOAT_SCRATCH)
+        mask = self._mask(is_double, is_negation)
+        (self.a.xorps_rp if is_negation else self.a.andps_rp)(step.out - 16, mask)
 
     def copysign(self, step: Step, op: int) -> None:
         """The bits of the first with the sign of the second."""
@@ -96,9 +97,8 @@ class Floats(Integers):
         out, other = step.out - 16, step.ins[1] - 16
         if out == other:
             return
-        self._mask(is_double, False)
-        self.a.andps_rr(out, FLOAT_SCRATCH)
-        self._mask(is_double, True)
+        self.a.andps_rp(out, self._mask(is_double, False))
+        self.a.movaps_rp(FLOAT_SCRATCH, self._mask(is_double, True))
         self.a.andps_rr(FLOAT_SCRATCH, other)
         self.a.orps_rr(out, FLOAT_SCRATCH)
 
@@ -109,6 +109,8 @@ class Floats(Integers):
         a, out, source = self.a, step.out - 16, step.ins[0] - 16
         if which == 6:
             (a.sqrtsd_rr if is_double else a.sqrtss_rr)(out, source)
+        elif not self.target.features.sse41:
+            self.call_helper(step.value, Helper(which - 2 + (Helper.F64_CEIL if is_double else Helper.F32_CEIL)))
         else:
             (a.roundsd_rri if is_double else a.roundss_rri)(out, source, 8 | _ROUNDING[which])
 
@@ -211,8 +213,7 @@ class Floats(Integers):
 
     def _two_to_63(self, is_double: bool, negative: bool = False) -> None:
         value = -(2.0**63) if negative else 2.0**63
-        self.integer(SCRATCH, _double(value) if is_double else _single(value))
-        self.a.movq_vr(FLOAT_SCRATCH, SCRATCH)
+        self.float_bits(FLOAT_SCRATCH, _double(value) if is_double else _single(value), is_double)
 
     def _truncate_u64(self, is_double: bool, out: int, source: int) -> None:
         """The number less 2**63 where it is that large; the sign flag says that it does not fit. r11 is 1 then."""

@@ -1,18 +1,38 @@
-"""Registers, the frame and the instance block: what compiled code on x86-64 takes for granted.
+"""Registers and the frame: what compiled code on x86-64 takes for granted.
 
-The calling convention of compiled Wasm code is its own: arguments in the registers below by class and then in words
-above the return address; results in the same registers and then in the instance's buffer; every register is the
-caller's but rbp, r14 (memory base) and r15 (instance).
+The calling convention of compiled Wasm code is its own: arguments and results in the registers below by class; further
+arguments, and further results in their place, as words above the return address, which the caller provides for
+whichever are more. Every register is the caller's but rbp, r14 (memory base) and r15 (instance block).
 
 Frame, from high to low addresses: incoming words, return address, rbp of the caller, r15, slots, outgoing words.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from trapline.arch.x86_64.assembler import Reg
 from trapline.wasm.types import F32, F64
+
+__all__ = [
+    "FLOATING",
+    "FLOAT_ARGUMENTS",
+    "FLOAT_SCRATCH",
+    "GENERAL",
+    "GENERAL_ARGUMENTS",
+    "GUARD_BYTES",
+    "HELPER_ARGUMENTS",
+    "RESULT_WORD",
+    "SCRATCH",
+    "STACK_WORD",
+    "STRIDE_BYTES",
+    "SWITCH_SCRATCH",
+    "SWITCH_TABLE_WAYS",
+    "TABLE_INDEX",
+    "places",
+    "word_count",
+]
 
 GENERAL: Final = (
     Reg.RAX,
@@ -36,41 +56,25 @@ GENERAL_ARGUMENTS: Final = (Reg.RAX, Reg.RCX, Reg.RDX, Reg.RBX, Reg.RSI, Reg.RDI
 FLOAT_ARGUMENTS: Final = tuple(range(16, 24))
 TABLE_INDEX: Final = Reg.R10
 """Where call_indirect finds the element's index."""
+HELPER_ARGUMENTS: Final = (Reg.RSI, Reg.RDX, Reg.RCX)
+"""Operands of C functions, behind rdi, which is the instance block (System V AMD64 ABI 1.0, 3.2.3)."""
+SWITCH_SCRATCH: Final = Reg.R10
+"""What the jump through a table destroys."""
+SWITCH_TABLE_WAYS: Final = 5
+"""From so many ways up a switch jumps through a table."""
 
-STACK_WORD: Final = 1000
-"""Places: STACK_WORD + k is the k-th word of arguments, incoming or outgoing as the case may be."""
-RESULT_WORD: Final = 2000
-"""Places: RESULT_WORD + k is the k-th word of the instance's buffer."""
+STACK_WORD: Final = 1 << 24
+"""Places: STACK_WORD + k is the k-th word of arguments, outgoing where an instruction names it."""
+RESULT_WORD: Final = 1 << 25
+"""Places: RESULT_WORD + k is the k-th word of results: the caller's where a function returns, ours behind a call."""
 
 GUARD_BYTES: Final = 32 << 10
 """Stack below a frame that stays usable for C functions and signal frames."""
-
-# The instance block, by r15.
-MEMORY_BASE: Final = 0
-MEMORY_BYTES: Final = 8
-CHECK_STUB: Final = 16
-REQUEST: Final = 24
-GLOBALS: Final = 32
-"""Address of a list of addresses, one of each global's cell of 16 bytes."""
-FUNCTIONS: Final = 40
-"""Address of a list of addresses, one of each function's record."""
-TABLES: Final = 48
-"""Address of a list of table descriptors."""
-BUFFER: Final = 64
-BUFFER_WORDS: Final = 1024
-INSTANCE_BYTES: Final = BUFFER + 8 * BUFFER_WORDS
-
-# A function record, to which a funcref points: entry, instance, type number, index.
-RECORD_BYTES: Final = 32
-RECORD_INSTANCE: Final = 8
-RECORD_TYPE: Final = 16
-
-# A table descriptor: address of its elements (8 bytes each), how many there are.
-TABLE_BYTES: Final = 16
-TABLE_COUNT: Final = 8
+STRIDE_BYTES: Final = 32 << 10
+"""A new frame touches the stack at least so often, which is less than a stack's guard. Must match native/fiber.c."""
 
 
-def places(types: list[int], beyond: int) -> list[int]:
+def places(types: Sequence[int], beyond: int) -> list[int]:
     """Where values of these types are passed, `beyond` being the first place behind the registers."""
     general, floating = iter(GENERAL_ARGUMENTS), iter(FLOAT_ARGUMENTS)
     out = []
@@ -81,3 +85,11 @@ def places(types: list[int], beyond: int) -> list[int]:
             beyond += 1
         out.append(place)
     return out
+
+
+def word_count(types: Sequence[int]) -> int:
+    """How many values of these types are passed as words."""
+    if len(types) <= min(len(GENERAL_ARGUMENTS), len(FLOAT_ARGUMENTS)):
+        return 0
+    floating = sum(type_ in (F32, F64) for type_ in types)
+    return max(floating - len(FLOAT_ARGUMENTS), 0) + max(len(types) - floating - len(GENERAL_ARGUMENTS), 0)

@@ -10,7 +10,18 @@ from typing import Final
 from trapline.arch.x86_64.assembler import Reg
 from trapline.compile.allocate import ANY, NONE, REG, SAME, Shape
 from trapline.compile.ir import NO_TYPE, Func, Op
-from trapline.compile.x86_64.layout import FLOATING, GENERAL, RESULT_WORD, STACK_WORD, TABLE_INDEX, places
+from trapline.compile.libcalls import INLINE
+from trapline.compile.x86_64.layout import (
+    FLOATING,
+    GENERAL,
+    HELPER_ARGUMENTS,
+    RESULT_WORD,
+    STACK_WORD,
+    SWITCH_SCRATCH,
+    TABLE_INDEX,
+    places,
+)
+from trapline.wasm.types import F64, I64
 
 __all__ = ["X86_64", "fits_imm32"]
 
@@ -24,6 +35,7 @@ _REMAINDERS: Final = frozenset([0x6F, 0x70, 0x81, 0x82])
 _COMPARES: Final = frozenset([*range(0x46, 0x50), *range(0x51, 0x5B)])
 _FLOAT_ARITHMETIC: Final = frozenset([*range(0x92, 0x96), *range(0xA0, 0xA4)])
 _FLOAT_SAME: Final = frozenset([0x96, 0x97, 0x98, 0xA4, 0xA5, 0xA6])  # min, max, copysign
+_ROUNDINGS: Final = frozenset([*range(0x8D, 0x91), *range(0x9B, 0x9F)])
 _FLOAT_SIGN: Final = frozenset([0x8B, 0x8C, 0x99, 0x9A])  # abs, neg
 
 
@@ -33,10 +45,13 @@ def fits_imm32(bits: int, is_64: bool) -> bool:
 
 
 class X86_64:
-    """The machine that allocation sees."""
+    """The machine that allocation sees. `rounds` says that it has ROUNDSD; else a C function rounds."""
 
     general: tuple[int, ...] = GENERAL
     floating: tuple[int, ...] = FLOATING
+
+    def __init__(self, rounds: bool = True) -> None:
+        self._rounds = rounds
 
     def parameter_places(self, types: list[int]) -> list[int]:
         return places(types, STACK_WORD)
@@ -51,7 +66,7 @@ class X86_64:
         if 0x28 <= op <= 0x35:
             return Shape((self._address(func, value),), REG)
         if 0x36 <= op <= 0x3E:
-            return Shape((self._address(func, value), REG), NONE)
+            return Shape((self._address(func, value), self._stored(func, args[1])), NONE)
         if op in _FLOAT_ARITHMETIC:
             constant = func.op[args[1]] == Op.CONST
             swaps = op in (0x92, 0x94, 0xA0, 0xA2) and func.op[args[0]] != Op.CONST
@@ -68,8 +83,18 @@ class X86_64:
             return Shape((Reg.RAX, REG), Reg.RDX, (Reg.RAX, Reg.RDX))
         if op == 0x1B:
             return Shape((REG, REG, REG), SAME)
-        if op in (Op.CALL, Op.CALL_INDIRECT, Op.LIBCALL):
+        if op == 0xAD:
+            return Shape((REG,), SAME)  # nothing to do: an i32 has zeros above
+        if op in (Op.CALL, Op.CALL_INDIRECT):
             return self._call(func, value)
+        if op == Op.LIBCALL:
+            return self._library(func, value)
+        if op == Op.SWITCH:
+            return Shape((REG,), NONE, (SWITCH_SCRATCH,))
+        if op in _ROUNDINGS and not self._rounds:
+            return Shape((FLOATING[0],), FLOATING[0], _ALL, call=True)
+        if op == Op.GLOBAL_SET:
+            return Shape((self._stored(func, args[0]),), NONE)
         if op == Op.RETURN:
             return Shape(tuple(places([func.type[arg] for arg in args], RESULT_WORD)), NONE, _ALL, call=True)
         if op == Op.RESULT:
@@ -96,9 +121,24 @@ class X86_64:
         if func.op[address] == Op.CONST:
             bits = func.imm[address]
             assert isinstance(bits, int)
-            if bits + imm[1] < 1 << 31:
+            if bits + imm[1] + 8 < 1 << 31:
                 return NONE
         return REG
+
+    def _stored(self, func: Func, value: int) -> int:
+        if func.op[value] != Op.CONST:
+            return REG
+        bits = func.imm[value]
+        assert isinstance(bits, int)
+        return NONE if fits_imm32(bits, func.type[value] in (I64, F64)) else REG
+
+    def _library(self, func: Func, value: int) -> Shape:
+        args, imm = func.args[value], func.imm[value]
+        assert isinstance(imm, tuple)
+        has_result = func.type[value] != NO_TYPE
+        if imm[0] in INLINE:
+            return Shape((REG,) * len(args), REG if has_result else NONE)
+        return Shape(HELPER_ARGUMENTS[: len(args)], Reg.RAX if has_result else NONE, _ALL, call=True)
 
     def _call(self, func: Func, value: int) -> Shape:
         args = func.args[value]
