@@ -108,20 +108,20 @@ class _Printer:
         return "\n".join(lines)
 
     def _held_at(self) -> list[dict[int, int]]:
-        """For each opcode the register that holds each value, by value, where the opcode's code begins."""
+        """For each opcode the register that holds each value, by value, before the moves for its operands."""
         func, allocation = self._func, self._allocation
         out: list[dict[int, int]] = [{} for _ in func.stack_at]
         for number, block in enumerate(func.blocks):
             log = allocation.log[number]
             opcode = block.start_pos
             held = _holders(log, 0)
-            for done, step in enumerate(allocation.steps[number]):
+            for done, step in enumerate(allocation.steps[number], 1):
                 if step.kind != 2:
                     continue
-                held = _holders(log, done)
                 while opcode <= func.pos[step.value]:
                     out[opcode] = held
                     opcode += 1
+                held = _holders(log, done)
         return out
 
     def _where(self, value: int, opcode: int, held: dict[int, int], placed: set[int]) -> str:
