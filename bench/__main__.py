@@ -2,6 +2,9 @@
 
 Questions are the files of this folder; without names, all of them run. --quick takes a tenth of the batches and
 writes nothing.
+
+A question is a module with a TITLE and `cases()`, whose rows are nanoseconds an operation; or one with `rows(quick)`,
+`table(title, rows)` and `readme(rows)`, which measures in its own way.
 """
 
 from __future__ import annotations
@@ -10,23 +13,48 @@ import argparse
 import importlib
 import json
 import os
+import typing
+from typing import Any
 
 from bench.measure import RESULTS, ROUNDS, Row, machine, measure, pin, save, table
 
-QUESTIONS = ("traps", "calls", "switches", "patches", "steps", "interrupts")
+QUESTIONS = (
+    *("traps", "calls", "switches", "patches", "steps", "interrupts"),
+    *("wasm_calls", "compile_speed", "corpus"),
+)
 
 
-def run(question: str, rounds: int) -> tuple[str, list[Row]]:
-    """Measure one question in this process."""
-    module = importlib.import_module(f"bench.{question}")
+def _module(question: str) -> Any:
+    return importlib.import_module(f"bench.{question}")
+
+
+def run(question: str, quick: bool) -> tuple[str, list[Any]]:
+    """Measure one question."""
+    module = _module(question)
+    if hasattr(module, "rows"):
+        return module.TITLE, module.rows(quick)
     if getattr(module, "PIN", True):
         pin()
-    return module.TITLE, measure(module.cases(), rounds)
+    return module.TITLE, measure(module.cases(), ROUNDS // 10 if quick else ROUNDS)
+
+
+def saved_rows(question: str, saved: dict[str, Any]) -> list[Any]:
+    """The rows of a file of results as they were measured."""
+    module = _module(question)
+    row_type = typing.get_args(typing.get_type_hints(module.rows)["return"])[0] if hasattr(module, "rows") else Row
+    return [row_type(**row) for row in saved["rows"]]
+
+
+def shown(question: str, title: str, rows: list[Any]) -> str:
+    """The rows as Markdown."""
+    module = _module(question)
+    text: str = module.table(title, rows) if hasattr(module, "rows") else table(title, rows)
+    return text
 
 
 def report() -> str:
     """Every saved result as one Markdown page."""
-    parts = ["# Results", "", "Written by `python -m bench`: nanoseconds per operation.", ""]
+    parts = ["# Results", "", "Written by `python -m bench`: nanoseconds per operation where nothing else is said.", ""]
     for question in QUESTIONS:
         path = RESULTS / f"{question}.json"
         if not path.exists():
@@ -34,7 +62,7 @@ def report() -> str:
         saved = json.loads(path.read_text(encoding="utf-8"))
         where = saved["machine"]
         parts += [
-            table(saved["title"], [Row(**row) for row in saved["rows"]]),
+            shown(question, saved["title"], saved_rows(question, saved)),
             "",
             f"{where['cpu']}{' (virtual machine)' if where['virtual machine'] else ''}, {where['cores']} cores, "
             f"Linux {where['kernel']}, Python {where['python']}; `python -m bench {question}`",
@@ -58,19 +86,30 @@ README_ROWS = {
 START, STOP = "<!-- written by python -m bench -->", "<!-- end -->"
 
 
+def _between(text: str, start: str, lines: list[str]) -> str:
+    """A text with the lines between two of its markers changed."""
+    before, rest = text.split(start)
+    _, after = rest.split(STOP, 1)
+    return f"{before}{start}\n\n" + "\n".join(lines) + f"\n\n{STOP}{after}"
+
+
 def update_readme() -> None:
-    """Put the medians of README_ROWS between the README's markers."""
-    lines = ["| | median ns |", "|---|---:|"]
-    for question, names in README_ROWS.items():
-        path = RESULTS / f"{question}.json"
-        if path.exists():
-            rows = {row["name"]: row for row in json.loads(path.read_text(encoding="utf-8"))["rows"]}
-            lines += [f"| {name} | {rows[name]['median_ns']:,.0f} |" for name in names]
+    """Put the medians of README_ROWS between the README's markers, and the tables of the questions that have one."""
     readme = RESULTS.parent.parent / "README.md"
     text = readme.read_text(encoding="utf-8")
-    before, rest = text.split(START)
-    after = rest.split(STOP)[1]
-    readme.write_text(f"{before}{START}\n\n" + "\n".join(lines) + f"\n\n{STOP}{after}", encoding="utf-8")
+    lines = ["| | median ns |", "|---|---:|"]
+    for question in QUESTIONS:
+        path = RESULTS / f"{question}.json"
+        if not path.exists():
+            continue
+        saved = json.loads(path.read_text(encoding="utf-8"))
+        marker = f"<!-- written by python -m bench {question} -->"
+        if question in README_ROWS:
+            rows = {row["name"]: row for row in saved["rows"]}
+            lines += [f"| {name} | {rows[name]['median_ns']:,.0f} |" for name in README_ROWS[question]]
+        elif marker in text:
+            text = _between(text, marker, _module(question).readme(saved_rows(question, saved)))
+    readme.write_text(_between(text, START, lines), encoding="utf-8")
 
 
 def main() -> None:
@@ -80,9 +119,9 @@ def main() -> None:
     arguments = parser.parse_args()
     for question in arguments.questions or QUESTIONS:
         cores = os.sched_getaffinity(0)
-        title, rows = run(question, ROUNDS // 10 if arguments.quick else ROUNDS)
+        title, rows = run(question, arguments.quick)
         os.sched_setaffinity(0, cores)
-        print(table(title, rows), end="\n\n", flush=True)
+        print(shown(question, title, rows), end="\n\n", flush=True)
         if not arguments.quick:
             save(question, title, rows)
     if not arguments.quick:

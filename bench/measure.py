@@ -14,7 +14,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -120,14 +120,14 @@ def table(title: str, rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def save(question: str, title: str, rows: Sequence[Row]) -> None:
-    """Write bench/results/<question>.json."""
+def save(question: str, title: str, rows: Sequence[Any]) -> None:
+    """Write bench/results/<question>.json; rows are dataclasses."""
     RESULTS.mkdir(exist_ok=True)
     body = {
         "title": title,
         "machine": machine(),
         "command": f"python -m bench {question}",
-        "rows": [vars(row) for row in rows],
+        "rows": [asdict(row) for row in rows],
     }
     (RESULTS / f"{question}.json").write_text(json.dumps(body, indent=1) + "\n", encoding="utf-8")
 

@@ -269,3 +269,26 @@ class UnsupportedError(ModuleError):
     """The module needs a proposal that is not supported, or is larger than an implementation limit."""
 
     kind = "unsupported"
+
+
+class TextError(ModuleError):
+    """The text is not a module of the text format, or nothing here can read it.
+
+    `line` and `column` count from 1 and are None where they are not known; `text` is that line.
+    """
+
+    kind = "malformed"
+
+    def __init__(
+        self, reason: str, *, line: int | None = None, column: int | None = None, text: str | None = None
+    ) -> None:
+        super().__init__(reason)
+        self.line = line
+        self.column = column
+        self.text = text
+
+    def __str__(self) -> str:
+        if self.line is None:
+            return self.reason
+        shown = f"\n    {self.text.strip()}" if self.text and self.text.strip() else ""
+        return f"line {self.line}, column {self.column}: {self.reason}{shown}"

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from trapline.cli import demo
+from trapline.cli import compile, demo, dump
 from trapline.errors import TraplineError
 
 __all__ = ["main"]
@@ -17,6 +17,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="trapline", description="Run native code, stop it anywhere, mend it, go on.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     demo.add_command(commands)
+    compile.add_command(commands)
+    dump.add_command(commands)
     arguments = parser.parse_args(argv)
     try:
         status: int = arguments.run(arguments)

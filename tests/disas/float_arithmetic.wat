@@ -1,0 +1,113 @@
+;;; Floats: an operand from memory, a constant, signs by masks, min as the specification has it, a rounding.
+;;! show emit mean full
+;;! show emit signs full
+;;! show emit least full
+;;! show emit round full
+(module
+  (memory 1)
+  (func $mean (param $at i32) (result f64)
+    local.get $at
+    f64.load
+    local.get $at
+    f64.load offset=8
+    f64.add
+    f64.const 0.5
+    f64.mul)
+  (func $signs (param f32 f32) (result f32)
+    local.get 0
+    f32.neg
+    local.get 1
+    f32.copysign)
+  (func $least (param f64 f64) (result f64)
+    local.get 0
+    local.get 1
+    f64.min)
+  (func $round (param f64) (result f64)
+    local.get 0
+    f64.floor))
+
+;; == emit: function 0 (mean), full
+;; 57 bytes
+;;     test dword ptr [rsp - 0x8010], eax                  ; stack, opcode 0
+;;     push rbp
+;;     mov rbp, rsp
+;;     sub rsp, 0x10
+;;     mov qword ptr [rbp - 8], r15
+;;   # 0 local.get 0
+;;   # 1 f64.load
+;;     movsd xmm0, qword ptr [r14 + rax]                   ; memory, opcode 1
+;;   # 3 f64.load offset=8
+;;     movsd xmm1, qword ptr [r14 + rax + 8]               ; memory, opcode 3
+;;   # 4 f64.add
+;;     addsd xmm0, xmm1
+;;     movabs r11, 0x3fe0000000000000
+;;     movq xmm1, r11
+;;   # 6 f64.mul
+;;     mulsd xmm0, xmm1
+;;   # 7 end
+;;     leave
+;;     ret
+;; == emit: function 1 (signs), full
+;; 76 bytes
+;;     test dword ptr [rsp - 0x8010], eax                  ; stack, opcode 0
+;;     push rbp
+;;     mov rbp, rsp
+;;     sub rsp, 0x10
+;;     mov qword ptr [rbp - 8], r15
+;;   # 0 local.get 0
+;;     movaps xmm2, xmm0
+;;   # 1 f32.neg
+;;     mov r11d, 0x80000000
+;;     movq xmm15, r11
+;;     xorps xmm2, xmm15
+;;   # 3 f32.copysign
+;;     mov r11d, 0x7fffffff
+;;     movq xmm15, r11
+;;     andps xmm2, xmm15
+;;     mov r11d, 0x80000000
+;;     movq xmm15, r11
+;;     andps xmm15, xmm1
+;;     orps xmm2, xmm15
+;;     movaps xmm0, xmm2
+;;   # 4 end
+;;     leave
+;;     ret
+;; == emit: function 2 (least), full
+;; 50 bytes
+;;     test dword ptr [rsp - 0x8010], eax                  ; stack, opcode 0
+;;     push rbp
+;;     mov rbp, rsp
+;;     sub rsp, 0x10
+;;     mov qword ptr [rbp - 8], r15
+;;   # 0 local.get 0
+;;     movaps xmm2, xmm0
+;;   # 2 f64.min
+;;     ucomisd xmm2, xmm1
+;;     jp L0
+;;     jne L1
+;;     orps xmm2, xmm1
+;;     jmp L2
+;; L0:
+;;     addsd xmm2, xmm1
+;;     jmp L2
+;; L1:
+;;     minsd xmm2, xmm1
+;; L2:
+;;     movaps xmm0, xmm2
+;;   # 3 end
+;;     leave
+;;     ret
+;; == emit: function 3 (round), full
+;; 30 bytes
+;;     test dword ptr [rsp - 0x8010], eax                  ; stack, opcode 0
+;;     push rbp
+;;     mov rbp, rsp
+;;     sub rsp, 0x10
+;;     mov qword ptr [rbp - 8], r15
+;;   # 0 local.get 0
+;;   # 1 f64.floor
+;;     roundsd xmm1, xmm0, 9
+;;     movaps xmm0, xmm1
+;;   # 2 end
+;;     leave
+;;     ret

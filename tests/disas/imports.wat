@@ -1,0 +1,39 @@
+;;; Calls of an import and of another function: an import may belong to another instance.
+;;! show emit both full
+(module
+  (import "host" "log" (func $log (param i32 f64)))
+  (func $own (param i32) (result i32) local.get 0)
+  (func $both (param $x i32) (result i32)
+    local.get $x
+    f64.const 1.5
+    call $log
+    local.get $x
+    call $own))
+
+;; == emit: function 2 (both), full
+;; 79 bytes
+;;     test dword ptr [rsp - 0x8010], eax                  ; stack, opcode 0
+;;     push rbp
+;;     mov rbp, rsp
+;;     sub rsp, 0x10
+;;     mov qword ptr [rbp - 8], r15
+;;     mov qword ptr [rbp - 0x10], rax
+;;   # 0 local.get 0
+;;     movabs r11, 0x3ff8000000000000
+;;     movq xmm0, r11
+;;   # 2 call 0
+;;     mov r11, qword ptr [r15 + 0x28]
+;;     mov r11, qword ptr [r11]
+;;     mov r15, qword ptr [r11 + 8]                        ; call, opcode 2
+;;     mov r14, qword ptr [r15]
+;;     call qword ptr [r11]
+;;     mov r15, qword ptr [rbp - 8]
+;;     mov r14, qword ptr [r15]
+;;     mov rax, qword ptr [rbp - 0x10]
+;;   # 4 call 1
+;;     mov r11, qword ptr [r15 + 0x28]
+;;     mov r11, qword ptr [r11 + 8]
+;;     call qword ptr [r11]                                ; call, opcode 4
+;;   # 5 end
+;;     leave
+;;     ret

@@ -1,0 +1,90 @@
+;;; Shifts and rotations: by a constant, and by a value, which goes to rcx; counting bits.
+;;! show emit by_constant full
+;;! show emit by_value full
+;;! show emit counts full
+(module
+  (func $by_constant (param i32) (result i32)
+    local.get 0
+    i32.const 13
+    i32.rotl
+    local.get 0
+    i32.const 7
+    i32.shr_u
+    i32.xor)
+  (func $by_value (param i64 i64 i64) (result i64)
+    local.get 0
+    local.get 1
+    i64.shl
+    local.get 2
+    i64.shr_s)
+  (func $counts (param i32) (result i32)
+    local.get 0
+    i32.clz
+    local.get 0
+    i32.ctz
+    i32.add
+    local.get 0
+    i32.popcnt
+    i32.add))
+
+;; == emit: function 0 (by_constant), full
+;; 35 bytes
+;;     test dword ptr [rsp - 0x8010], eax                  ; stack, opcode 0
+;;     push rbp
+;;     mov rbp, rsp
+;;     sub rsp, 0x10
+;;     mov qword ptr [rbp - 8], r15
+;;   # 0 local.get 0
+;;     mov ecx, eax
+;;   # 2 i32.rotl
+;;     rol ecx, 0xd
+;;     mov edx, eax
+;;   # 5 i32.shr_u
+;;     shr edx, 7
+;;   # 6 i32.xor
+;;     xor ecx, edx
+;;     mov eax, ecx
+;;   # 7 end
+;;     leave
+;;     ret
+;; == emit: function 1 (by_value), full
+;; 39 bytes
+;;     test dword ptr [rsp - 0x8010], eax                  ; stack, opcode 0
+;;     push rbp
+;;     mov rbp, rsp
+;;     sub rsp, 0x10
+;;     mov qword ptr [rbp - 8], r15
+;;   # 0 local.get 0
+;;     mov rbx, rax
+;;   # 2 i64.shl
+;;     shl rbx, cl
+;;     mov rsi, rcx
+;;     mov rcx, rdx
+;;   # 4 i64.shr_s
+;;     sar rbx, cl
+;;     mov rax, rbx
+;;   # 5 end
+;;     leave
+;;     ret
+;; == emit: function 2 (counts), full
+;; 39 bytes
+;;     test dword ptr [rsp - 0x8010], eax                  ; stack, opcode 0
+;;     push rbp
+;;     mov rbp, rsp
+;;     sub rsp, 0x10
+;;     mov qword ptr [rbp - 8], r15
+;;   # 0 local.get 0
+;;   # 1 i32.clz
+;;     lzcnt ecx, eax
+;;   # 3 i32.ctz
+;;     tzcnt edx, eax
+;;   # 4 i32.add
+;;     add ecx, edx
+;;   # 6 i32.popcnt
+;;     popcnt edx, eax
+;;   # 7 i32.add
+;;     add ecx, edx
+;;     mov eax, ecx
+;;   # 8 end
+;;     leave
+;;     ret

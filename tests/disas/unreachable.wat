@@ -1,0 +1,35 @@
+;;; Traps by order, and code behind them that is not compiled.
+;;! show emit guard full
+(module
+  (func $guard (param i32) (result i32)
+    local.get 0
+    if
+      unreachable
+      i32.const 1
+      drop
+    end
+    i32.const 5
+    return
+    local.get 0))
+
+;; == emit: function 0 (guard), full
+;; 31 bytes
+;;     test dword ptr [rsp - 0x8010], eax                  ; stack, opcode 0
+;;     push rbp
+;;     mov rbp, rsp
+;;     sub rsp, 0x10
+;;     mov qword ptr [rbp - 8], r15
+;;   # 0 local.get 0
+;;   # 1 if
+;;     test eax, eax
+;;     je L0
+;;   # 2 unreachable
+;;     hlt                                                 ; unreachable, opcode 2
+;; L0:
+;;   # 6 i32.const 5
+;;   # 7 return
+;;   # 10 end
+;;     mov eax, 5
+;;   # 9 end
+;;     leave
+;;     ret
