@@ -69,15 +69,18 @@ __all__ = [
     "SlotPlace",
     "Table",
     "WasmFunction",
+    "buffer_address",
     "configure",
     "direct_allowed",
     "install_handlers",
     "read_memory",
+    "read_word",
     "run_with_handlers_aside",
     "set_switch_interval",
     "trim_pool",
     "wasm_frames",
     "write_memory",
+    "write_word",
 ]
 
 
@@ -264,6 +267,24 @@ def write_memory(address: int, data: bytes) -> None:
         raise NativeError(f"writing memory at {address:#x}: the system refused: {os.strerror(-count)}")
     if count != len(data):
         raise FiberError(f"{max(count, 0)} of {len(data)} bytes at {address:#x} could be written: no writable memory")
+
+
+def read_word(address: int) -> int:
+    """8 bytes of this process as a number. Raises FiberError where they cannot all be read."""
+    data = read_memory(address, 8)
+    if len(data) < 8:
+        raise FiberError(f"8 bytes at {address:#x} cannot be read: no readable memory")
+    return int.from_bytes(data, "little")
+
+
+def write_word(address: int, word: int) -> None:
+    """Writes a number as 8 bytes of this process. Raises FiberError where they cannot all be written."""
+    write_memory(address, word.to_bytes(8, "little"))
+
+
+def buffer_address(data: bytes) -> int:
+    """Where the bytes of an object lie, as long as that object lives."""
+    return int(ffi.cast("uintptr_t", ffi.from_buffer(data)))
 
 
 def install_handlers() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -28,8 +27,6 @@ from trapline import (
 from trapline.wasm.types import value_type_name
 
 __all__ = ["TraplineEmbedder"]
-
-_WIDTH = {"i32": 0xFFFF_FFFF, "f32": 0xFFFF_FFFF}
 
 
 @contextmanager
@@ -85,10 +82,8 @@ class TraplineEmbedder:
     def invoke(self, instance: Mapping[str, Any], name: str, arguments: Sequence[TypedValue]) -> list[TypedValue]:
         func = instance[name]
         assert isinstance(func, Func)
-        words = struct.pack(f"<{len(arguments)}Q", *map(self._word, arguments))
         with in_the_words_of_scripts():
-            found = func.invoke_words(words)
-        results = struct.unpack(f"<{len(func.type.results)}Q", found)
+            results = func.call_words(*map(self._word, arguments))
         return [self._value(value_type_name(type_), word) for type_, word in zip(func.type.results, results, strict=True)]
 
     def get_global(self, instance: Mapping[str, Any], name: str) -> TypedValue:
@@ -112,4 +107,4 @@ class TraplineEmbedder:
             return TypedValue(type_, None if found is None else found[1])
         if type_ == "funcref":
             return TypedValue(type_, self.store.function_of(word))
-        return TypedValue(type_, word & _WIDTH.get(type_, 0xFFFF_FFFF_FFFF_FFFF))
+        return TypedValue(type_, word & 0xFFFF_FFFF if type_ in ("i32", "f32") else word)

@@ -5,7 +5,7 @@
     u32 size, the key as JSON: what the code was made by and for, the module's name, the kinds of trap
     u64 size, the module in the binary format as it was given
     u32 count; each function: u32 bytes of code, u32 bytes of data at its end, u32 rows, u32 fixups;
-        the code; rows of 4 i32 (offset, opcode index, number of the kind, place); fixups of 2 u32 (offset, type index)
+        the code; rows of 6 i32 (offset, opcode index, number of the kind, place, block, step); fixups of 2 u32 (offset, type index)
 
 All numbers are little-endian. Nothing is read from data whose hash does not fit.
 """
@@ -74,7 +74,8 @@ def encode(config: Config, name: str, bytecode: bytes, functions: Mapping[int, F
         code, rows, fixups, data_bytes = functions[defined]
         body += struct.pack("<4I", len(code), data_bytes, len(rows), len(fixups)) + code
         for row in rows:
-            body += struct.pack("<4i", row.offset, row.pos, kinds.setdefault(row.kind, len(kinds)), row.place)
+            kind = kinds.setdefault(row.kind, len(kinds))
+            body += struct.pack("<6i", row.offset, row.pos, kind, row.place, row.block, row.step)
         for fixup in fixups:
             body += struct.pack("<2I", *fixup)
     header = json.dumps({"key": key(config), "name": name, "kinds": list(kinds)}).encode()
@@ -118,11 +119,11 @@ def decode(data: bytes, config: Config) -> Artifact:
     for defined in range(count):
         code_bytes, data_bytes, row_count, fixup_count = reader.numbers("<4I")
         code = reader.take(code_bytes)
-        rows = struct.iter_unpack("<4i", reader.take(16 * row_count))
+        rows = struct.iter_unpack("<6i", reader.take(24 * row_count))
         fixups = struct.iter_unpack("<2I", reader.take(8 * fixup_count))
         functions[defined] = FunctionCode(
             code,
-            tuple([TrapRow(offset, pos, kinds[kind], place) for offset, pos, kind, place in rows]),
+            tuple([TrapRow(offset, pos, kinds[kind], *rest) for offset, pos, kind, *rest in rows]),
             tuple([(offset, type_index) for offset, type_index in fixups]),
             data_bytes,
         )

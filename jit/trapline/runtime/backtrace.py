@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 from trapline import native
@@ -14,7 +14,7 @@ from trapline.runtime.module_code import Place, place_of
 if TYPE_CHECKING:
     from trapline.runtime.fiber import Fiber
 
-__all__ = ["NativeFrame", "frames_of", "infos"]
+__all__ = ["NativeFrame", "activations", "frames_of", "infos", "opcode_of"]
 
 
 class NativeFrame(NamedTuple):
@@ -30,7 +30,7 @@ def frames_of(fiber: Fiber) -> list[NativeFrame]:
     A function that has not made its frame yet stands on its caller's frame pointer, so that the walk alone would lose
     the caller: its return address lies at the stack pointer then.
     """
-    found = [NativeFrame(pc, fp) for activation in native.wasm_frames(fiber) for pc, fp in activation]
+    found = [NativeFrame(pc, fp) for activation in native.wasm_frames(fiber) for pc, fp, _ in activation]
     row = _row(found[0]) if found else None
     if row is not None and row[1].kind == "stack":
         found.insert(1, NativeFrame(native.read_word(fiber.sp), found[0].fp))
@@ -43,6 +43,11 @@ def _row(frame: NativeFrame) -> tuple[Place, TrapRow] | None:
     return None if place is None or row is None else (place, row)
 
 
+def activations() -> list[NativeFrame]:
+    """The frames of all calls that this thread is in, innermost first."""
+    return [NativeFrame(pc, fp) for activation in native.wasm_frames() for pc, fp, _ in activation]
+
+
 def opcode_of(frame: NativeFrame) -> tuple[Place, int] | None:
     """Where a frame is: the function, and the index of the opcode it stopped before or waits in; None where it is not
     of a module."""
@@ -53,11 +58,11 @@ def opcode_of(frame: NativeFrame) -> tuple[Place, int] | None:
     return None if place is None else (place, place.module_code.opcode_before(place))
 
 
-def infos(frames: Iterable[NativeFrame] | Sequence[tuple[int, int]]) -> list[WasmFrameInfo]:
+def infos(frames: Iterable[NativeFrame]) -> list[WasmFrameInfo]:
     """The WebAssembly frames among native ones."""
     out = []
-    for pc, fp in frames:
-        found = opcode_of(NativeFrame(pc, fp))
+    for frame in frames:
+        found = opcode_of(frame)
         if found is not None:
             out.append(found[0].module_code.frame_info(found[0].function, found[1]))
     return out

@@ -92,6 +92,7 @@ class Thunks:
         self._images: list[CodeImage] = []
 
     def _place(self, code: bytes) -> int:
+        """The address of code that has joined an image."""
         if not self._images or self._images[-1].size_bytes + len(code) + 16 > self._images[-1].capacity_bytes:
             self._images.append(CodeImage(name="thunks", capacity_bytes=max(tuning.THUNKS_BYTES, len(code) + 16)))
         return self._images[-1].base + self._images[-1].append(code)
@@ -101,7 +102,7 @@ class Thunks:
         with self._lock:
             found = self._entries.get(type_)
             if found is None:
-                found = self._entries[type_] = self._place(entry_thunk(type_))
+                found = self._entries[type_] = self._place(entry_thunk(type_).code)
             return found
 
     def host(self, type_: FuncType) -> int:
@@ -109,7 +110,7 @@ class Thunks:
         with self._lock:
             found = self._hosts.get(type_)
             if found is None:
-                found = self._hosts[type_] = self._place(host_thunk(type_))
+                found = self._hosts[type_] = self._place(host_thunk(type_).code)
             return found
 
 

@@ -117,6 +117,32 @@ class Func(native.WasmFunction):
             config.max_stack_bytes,
         )
 
+    def call_words(self, *words: int) -> tuple[int, ...]:
+        """The same call bit by bit: arguments and results as 64-bit words, i32 and f32 in the low half.
+
+        Floats keep their very NaN; a funcref is the address of a record, an externref the store's number. Raises
+        CallError, WasmTrap, and whatever a host function raises.
+        """
+        config = self.store.engine.config
+        raw = native.WasmFunction(
+            thunks.entry(self.type),
+            self.record,
+            b"l" * len(self.type.params),
+            b"l" * len(self.type.results),
+            self.name,
+            self.store,
+            self.store.on_event,
+            self.store,
+            tuning.PATHS[config.path],
+            tuning.GIL_MODES[config.gil],
+            config.stack_bytes,
+            config.max_stack_bytes,
+        )
+        found = raw(*words)
+        results = () if found is None else found if isinstance(found, tuple) else (found,)
+        masks = [0xFFFF_FFFF if type_ in (I32, F32) else 0xFFFF_FFFF_FFFF_FFFF for type_ in self.type.results]
+        return tuple([word & mask for word, mask in zip(results, masks, strict=True)])
+
     def start(self, *args: Any) -> Call:
         """The same call as an iterator over its traps, each of which may be mended; see `Call`. Raises CallError."""
         return Call(self, self.fiber(*args))

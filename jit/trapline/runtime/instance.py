@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["Exports", "Extern", "Imports", "Instance"]
 
 Extern: TypeAlias = Func | Table | Memory | Global
-Imports: TypeAlias = Sequence[Any] | Mapping[str, Mapping[str, Any] | "Exports"]
+Imports: TypeAlias = Sequence[Any] | Mapping[str, Mapping[str, Any]]
 
 _SIGN_32: Final = 1 << 31
 

@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from trapline import tuning
 from trapline.compile.frame_table import FrameTable
 from trapline.compile.pipeline import Compiled, compile_function, to_ssa
+from trapline.compile.tabulate import tabulate
 from trapline.compile.x86_64.emit import TrapRow
+from trapline.compile.x86_64.shapes import X86_64
 from trapline.compile.x86_64.target import Target
-from trapline.compile.x86_64.thunks import lazy_thunks
+from trapline.compile.x86_64.thunks import LAZY_BYTES, lazy_thunks
 from trapline.errors import WasmFrameInfo
 from trapline.runtime.code import CodeImage, Mapped
 from trapline.runtime.engine import type_number
@@ -104,10 +106,8 @@ class ModuleCode:
         capacity = len(thunks.code) + 65536 + code_bytes * tuning.CODE_BYTES_PER_BYTE + 64 * len(module.code)
         self.image = ModuleImage(name=name, capacity_bytes=capacity)
         self.image.owner = weakref.ref(self)
-        self._lazy_entries = [0] * len(module.code)
-        if module.code:
-            offset = self.image.base + self.image.append(thunks.code)
-            self._lazy_entries = [offset + entry for entry in thunks.entries]
+        lazy = self.image.base + self.image.append(thunks.code)
+        self._lazy_entries = range(lazy, lazy + LAZY_BYTES * len(module.code), LAZY_BYTES)
         self._body = functools.lru_cache(_BODIES)(self._decoded_body)
         self._table = functools.lru_cache(_BODIES)(self._made_table)
 
@@ -118,8 +118,8 @@ class ModuleCode:
         module = self.module
         body = self.body(defined)
         index = module.imported_functions + defined
-        func = to_ssa(index, body, module.function_types[index], self._environment, self.options)
-        return compile_function(func, body, self.layout, self.options)
+        func = to_ssa(index, body, module.function_types[index], self._environment, self.full)
+        return compile_function(func, self.full, self.target)
 
     def function_code(self, defined: int) -> FunctionCode:
         """A function's code before it has a place."""
@@ -189,7 +189,10 @@ class ModuleCode:
 
     def _made_table(self, defined: int) -> FrameTable:
         compiled = self.compiled(defined)
-        return tabulate(compiled.func, compiled.allocation, compiled.emitted, self.body(defined))
+        machine = X86_64(self.target.features.sse41)
+        return tabulate(
+            compiled.func, compiled.allocation, compiled.emitted, self.body(defined), machine, self.full
+        )
 
     def opcode_before(self, place: Place) -> int:
         """The opcode that the instruction at a place belongs to."""

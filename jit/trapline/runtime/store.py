@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from trapline import native
-from trapline.errors import CallError, WasmFrameInfo, WasmTrap, WasmTrapCode
-from trapline.runtime.backtrace import frames_of, infos
+from trapline.errors import CallError, WasmFrameInfo
+from trapline.runtime.backtrace import activations, frames_of, infos
 from trapline.runtime.caller import Caller
 from trapline.runtime.engine import Engine
 from trapline.runtime.references import Externals
@@ -157,11 +157,5 @@ class Store:
 
     def backtrace(self) -> list[WasmFrameInfo]:
         """The WebAssembly frames of this thread's calls, innermost first; those of other stores too."""
-        return [info for frames in native.wasm_frames() for info in infos(frames)]
+        return infos(activations())
 
-
-def raise_trap(reason: WasmTrapCode, frames: list[WasmFrameInfo], **known: Any) -> WasmTrap:
-    """A trap with WebAssembly frames in its traceback."""
-    error = WasmTrap(reason, frames, **known)
-    with_frames(error, frames)
-    return error

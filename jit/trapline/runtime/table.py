@@ -36,6 +36,7 @@ class Table(native.Table):
         self.element = type_.element
         self.maximum = type_.limits.maximum
         super().__init__(0, self.maximum)
+        store.keep(self)
         if type_.limits.minimum and self._grow(type_.limits.minimum, init) < 0:
             raise MemoryAccessError(f"found a table of {type_.limits.minimum} elements, more than fit")
 

@@ -58,8 +58,8 @@ class TrapEvent:
         self.row: TrapRow | None = None if found is None else found[0].module_code.row(found[0])
         self.address: int | None = None
         self.detail = ""
-        self.reason = self._classify()
         self._frames: list[Frame] | None = None
+        self.reason = self._classify()
 
     @property
     def fiber(self) -> Fiber:

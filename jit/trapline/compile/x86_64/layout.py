@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from trapline.arch.x86_64.assembler import Reg
+from trapline.compile.recompute import NanRule
 from trapline.wasm.types import F32, F64
 
 __all__ = [
@@ -72,6 +73,10 @@ GUARD_BYTES: Final = 32 << 10
 """Stack below a frame that stays usable for C functions and signal frames."""
 STRIDE_BYTES: Final = 32 << 10
 """A new frame touches the stack at least so often, which is less than a stack's guard. Must match native/fiber.c."""
+
+NAN_RULE: Final = NanRule(negative_default=True, signalling_first=False)
+"""Of SSE arithmetic. Intel SDM volume 1, 4.8.3.5 and table 4-7 (of two NaNs the first source operand)."""
+
 
 
 def places(types: Sequence[int], beyond: int) -> list[int]:
