@@ -248,7 +248,7 @@ def test_locals_and_operands_of_every_frame(config: Config) -> None:
 
     assert handled(STATES, "run", (2, 3), handle, config) == 1011
     if config.debug == "full":
-        assert seen == [[([5, 2.25, -5, 15, 1.5], [1000, 6, 7, -13]), ([2, 3, 2.25], [11])]]
+        assert seen == [[([5, 2.25, -5, 15, 1.5], [1000, 6, 7, -13]), ([2, 3, 2.25], [11, 5, 2.25])]]
 
 
 def test_values_that_are_gone_say_so_in_live_code() -> None:

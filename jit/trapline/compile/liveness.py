@@ -157,6 +157,12 @@ def _state_ends(func: Func, live: Liveness, chains: list[list[tuple[int, int]]])
         chain.extend(reversed(missing))
     while chain:
         named(func.cell_value[chain.pop()], count)
+    for block in func.blocks:
+        for instruction in block.instructions:
+            if func.op[instruction] in (Op.CALL, Op.CALL_INDIRECT):
+                # A frame that waits for a call shows the state before it, arguments included.
+                for value in func.args[instruction]:
+                    end[value] = max(end[value], live.position[instruction] + 1)
 
 
 def _opcode_positions(func: Func, live: Liveness) -> list[int]:

@@ -94,7 +94,7 @@ class Values(Sequence[Any]):
 class Frame:
     """One frame of stopped code.
 
-    `info` says where it is: a frame that trapped before the opcode, a caller behind its call. `locals` and `operands` are
+    `info` says where it is: the opcode that trapped, or the call that a caller waits for. `locals` and `operands` are
     its values; they can be assigned where the value has a place of its own. Valid until the code goes on.
     """
 
@@ -156,7 +156,7 @@ class Frame:
 
     @property
     def operands(self) -> Values:
-        """The operand stack, bottom to top. A caller's holds what lay below the arguments of its call."""
+        """The operand stack, bottom to top. A caller's is the one before its call, the arguments included."""
         state = self.state
         return Values(self, state.operands, len(state.locals))
 
