@@ -168,18 +168,22 @@ class FrameTable:
         """The opcodes whose stop point an offset is; those of one block are consecutive."""
         return tuple(sorted(self._indexed().opcodes_at.get(offset, ())))
 
-    def opcode_at(self, offset: int) -> int:
-        """The opcode that the instruction at an offset belongs to; -1 for no code of this function."""
-        row = self.row_at(offset)
+    def opcode_at(self, offset: int, *, waits: bool = False) -> int:
+        """The opcode that the instruction at an offset belongs to, or that a frame waits in whose return address it
+        is; -1 for no code of this function."""
+        row = self.row_at(offset, waits=waits)
         if row is not None:
             return row.opcode
         index = self._indexed()
         at = bisect_right(index.starts, offset) - 1
         return index.opcodes[at] if at >= 0 else -1
 
-    def row_at(self, offset: int) -> Row | None:
-        """The trap site or return address at an offset."""
-        return self._indexed().rows.get(offset)
+    def row_at(self, offset: int, *, waits: bool = False) -> Row | None:
+        """The trap site at an offset, or else the return address. An offset can be both, since what follows a call may
+        trap: `waits` says that it is the return address of a frame whose callee runs."""
+        index = self._indexed()
+        found = None if waits else index.sites.get(offset)
+        return index.returns.get(offset) if found is None else found
 
     def wasm_offset(self, opcode: int) -> int:
         """The Wasm pc of an opcode: its first byte's offset in the module."""
@@ -187,10 +191,10 @@ class FrameTable:
 
     # ---- what ----
 
-    def state(self, offset: int, opcode: int | None = None) -> State:
+    def state(self, offset: int, opcode: int | None = None, *, waits: bool = False) -> State:
         """The state at a site. At a trap site or return address `opcode` may be left out, as it may where an offset is
-        the stop point of one opcode. Raises KeyError where offset and opcode are no site."""
-        row = self.row_at(offset)
+        the stop point of one opcode; `waits` as for `row_at`. Raises KeyError where offset and opcode are no site."""
+        row = self.row_at(offset, waits=waits)
         if row is not None and opcode in (None, row.opcode):
             return self._state_of(row)
         if opcode is None:
@@ -365,7 +369,8 @@ class _Index:
                 ranges[group.offset] = group.stop - 1
         for offset, opcode in table.edges:
             ranges[offset] = opcode
-        self.rows = {row.offset: row for row in table.rows}
+        self.sites = {row.offset: row for row in table.rows if row.kind != CALL}
+        self.returns = {row.offset: row for row in table.rows if row.kind == CALL}
         self.starts = sorted(ranges)
         self.opcodes = [ranges[offset] for offset in self.starts]
         self._events: list[tuple[list[int], list[int]]] = [([], []) for _ in table.initial_locals]

@@ -18,10 +18,12 @@ __all__ = ["NativeFrame", "activations", "frames_of", "infos", "opcode_of"]
 
 
 class NativeFrame(NamedTuple):
-    """One native frame: `pc` is where it stopped or the return address into it, `fp` its frame pointer."""
+    """One native frame: `pc` is where it stopped, or where it `waits` for its callee to return to; `fp` its frame
+    pointer."""
 
     pc: int
     fp: int
+    waits: bool
 
 
 def frames_of(fiber: Fiber) -> list[NativeFrame]:
@@ -30,22 +32,26 @@ def frames_of(fiber: Fiber) -> list[NativeFrame]:
     A function that has not made its frame yet stands on its caller's frame pointer, so that the walk alone would lose
     the caller: its return address lies at the stack pointer then.
     """
-    found = [NativeFrame(pc, fp) for activation in native.wasm_frames(fiber) for pc, fp, _ in activation]
+    found = [
+        NativeFrame(pc, fp, level > 0)
+        for activation in native.wasm_frames(fiber)
+        for level, (pc, fp, _) in enumerate(activation)
+    ]
     row = _row(found[0]) if found else None
     if row is not None and row[1].kind == "stack":
-        found.insert(1, NativeFrame(native.read_word(fiber.sp), found[0].fp))
+        found.insert(1, NativeFrame(native.read_word(fiber.sp), found[0].fp, True))
     return found
 
 
 def _row(frame: NativeFrame) -> tuple[Place, TrapRow] | None:
     place = place_of(find_code(frame.pc), frame.pc)
-    row = None if place is None else place.module_code.row(place)
+    row = None if place is None else place.module_code.row(place, frame.waits)
     return None if place is None or row is None else (place, row)
 
 
 def activations() -> list[NativeFrame]:
     """The frames of all calls that this thread is in, innermost first."""
-    return [NativeFrame(pc, fp) for activation in native.wasm_frames() for pc, fp, _ in activation]
+    return [NativeFrame(pc, fp, True) for activation in native.wasm_frames() for pc, fp, _ in activation]
 
 
 def opcode_of(frame: NativeFrame) -> tuple[Place, int] | None:

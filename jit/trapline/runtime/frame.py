@@ -125,7 +125,7 @@ class Frame:
     @property
     def is_entry(self) -> bool:
         """Whether the function has not even made its frame: its stack is exhausted."""
-        row = self._place.module_code.row(self._place)
+        row = self._place.module_code.row(self._place, self._native.waits)
         return row is not None and row.kind == "stack"
 
     @property
@@ -146,7 +146,8 @@ class Frame:
             raise FiberError("this frame is gone, the code has gone on since")
         if self._state is None:
             code = self._place.module_code
-            self._state = code.table(self._place.function).state(self._place.offset)
+            table = code.table(self._place.function)
+            self._state = table.state(self._place.offset, waits=self._native.waits)
         return self._state
 
     @property

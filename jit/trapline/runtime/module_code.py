@@ -14,7 +14,7 @@ import weakref
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from trapline import tuning
-from trapline.compile.frame_table import FrameTable
+from trapline.compile.frame_table import CALL, FrameTable
 from trapline.compile.pipeline import Compiled, compile_function, to_ssa
 from trapline.compile.tabulate import tabulate
 from trapline.compile.x86_64.emit import TrapRow
@@ -176,12 +176,19 @@ class ModuleCode:
             return None
         return Place(self, self.module.imported_functions + defined, offset - start)
 
-    def row(self, place: Place) -> TrapRow | None:
-        """The trap row at a place; of several the last, which is the innermost operation's."""
+    def row(self, place: Place, waits: bool) -> TrapRow | None:
+        """The trap row at a place: that of a call where the frame `waits` for one, else that of what may trap there.
+
+        Of several the last, which is the innermost operation's.
+        """
         entry = self._entries[place.function - self.module.imported_functions] - self.image.base
         rows = self._placed[bisect.bisect_left(self._starts, entry)][2].rows
         at = bisect.bisect_right(rows, place.offset, key=lambda row: row.offset) - 1
-        return rows[at] if at >= 0 and rows[at].offset == place.offset else None
+        while at >= 0 and rows[at].offset == place.offset:
+            if (rows[at].kind == CALL) is waits:
+                return rows[at]
+            at -= 1
+        return None
 
     def table(self, function: int) -> FrameTable:
         """The frame table of a function (imports counted), made anew when it is not at hand."""

@@ -55,7 +55,7 @@ class TrapEvent:
         self._native = frames_of(fiber)
         found = opcode_of(self._native[0]) if self._native else None
         self.place: Place | None = None if found is None else found[0]
-        self.row: TrapRow | None = None if found is None else found[0].module_code.row(found[0])
+        self.row: TrapRow | None = None if found is None else found[0].module_code.row(found[0], False)
         self.address: int | None = None
         self.detail = ""
         self._frames: list[Frame] | None = None
