@@ -14,8 +14,8 @@ import pytest
 
 from tests.runtime.support import every_level, instance
 from trapline import (
-    CallError,
     Caller,
+    CallError,
     Config,
     Func,
     FuncType,
@@ -47,10 +47,13 @@ def test_values_go_in_and_come_out(config: Config) -> None:
     assert exports.f32(0.1) == struct.unpack("<f", struct.pack("<f", 0.1))[0]
     assert exports.f64(0.1) == 0.1
     assert exports.f64(3) == 3.0
-    assert math.isnan(exports.f64(math.nan)) and math.isinf(exports.f32(1e300))
+    assert math.isnan(exports.f64(math.nan))
+    assert math.isinf(exports.f32(1e300))
     thing = object()
-    assert exports.externref(thing) is thing and exports.externref(None) is None
-    assert exports.funcref(exports.i32) is exports.i32 and exports.funcref(None) is None
+    assert exports.externref(thing) is thing
+    assert exports.externref(None) is None
+    assert exports.funcref(exports.i32) is exports.i32
+    assert exports.funcref(None) is None
 
 
 @pytest.mark.parametrize(
@@ -326,7 +329,8 @@ def test_externrefs_are_forgotten_by_gc() -> None:
     del thing, other, third
     assert made.store.gc() == 1
     assert [ref() is None for ref in refs] == [False, True, False]
-    assert exports.kept() is refs[0]() and exports.g.value is refs[2]()
+    assert exports.kept() is refs[0]()
+    assert exports.g.value is refs[2]()
     exports.keep(None)
     exports.g.value = None
     assert made.store.gc() == 2

@@ -85,7 +85,8 @@ def test_reasons_in_words(config: Config) -> None:
                 exports[name](*arguments)
             trap = caught.value
             assert trap.reason is reason, (name, arguments, trap)
-            assert trap.frames[0].name == name and trap.function == name
+            assert trap.frames[0].name == name
+            assert trap.function == name
             assert str(trap).startswith(reason.value)
             assert trap.pc == trap.frames[0].pc > 0
             assert str(pickle.loads(pickle.dumps(trap))) == str(trap)
@@ -99,7 +100,8 @@ def test_addresses_of_accesses() -> None:
     with pytest.raises(WasmTrap) as caught:
         exports.store(100000, 1)
     assert caught.value.address == 100004
-    assert "write at 0x186a4" in str(caught.value) and "0x10000 bytes" in str(caught.value)
+    assert "write at 0x186a4" in str(caught.value)
+    assert "0x10000 bytes" in str(caught.value)
 
 
 def test_the_exact_pc_of_each_frame() -> None:
@@ -208,7 +210,8 @@ def test_mend_an_operand_in_its_place() -> None:
 
     def handle(event: TrapEvent) -> None:
         frame = event.frames[0]
-        assert list(frame.locals) == [9, 0] and list(frame.operands) == [10, 0]
+        assert list(frame.locals) == [9, 0]
+        assert list(frame.operands) == [10, 0]
         frame.operands[1] = 5
         event.retry()
 

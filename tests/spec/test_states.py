@@ -9,12 +9,11 @@ import pytest
 
 from tests.reference.generate import GeneratedModule, generate
 from tests.reference.interpreter import Limit
-from tests.spec.embedder import Trapped, TypedValue
+from tests.spec.embedder import LinkFailed, Trapped, TypedValue
 from tests.spec.files import PARTLY, SUPPORTED
 from tests.spec.runner import run
 from tests.spec.scripts import ScriptsAbsent, load
 from tests.spec.states import Both
-from tests.spec.embedder import LinkFailed
 from trapline import Config
 
 RUN = [name for group in SUPPORTED.values() for name in group] + list(PARTLY)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from trapline import tuning
 from trapline.compile.frame_table import CALL, FrameTable
-from trapline.compile.pipeline import Compiled, compile_function, to_ssa
+from trapline.compile.pipeline import Compiled, compile_defined, to_valid_body
 from trapline.compile.tabulate import tabulate
 from trapline.compile.x86_64.emit import TrapRow
 from trapline.compile.x86_64.shapes import X86_64
@@ -24,10 +24,8 @@ from trapline.compile.x86_64.thunks import LAZY_BYTES, lazy_thunks
 from trapline.errors import WasmFrameInfo
 from trapline.runtime.code import CodeImage, Mapped
 from trapline.runtime.engine import type_number
-from trapline.wasm.body import Body, decode_body
+from trapline.wasm.body import Body
 from trapline.wasm.module import Module as WasmModule
-from trapline.wasm.types import FuncType
-from trapline.wasm.validate_body import validate_body
 
 if TYPE_CHECKING:
     from trapline.runtime.instance import Instance
@@ -61,26 +59,6 @@ class ModuleImage(CodeImage):
     owner: weakref.ref[ModuleCode]
 
 
-class _Environment:
-    """What lowering asks of the module."""
-
-    def __init__(self, module: WasmModule) -> None:
-        self._module = module
-
-    def type_of(self, type_index: int) -> FuncType:
-        return self._module.types[type_index]
-
-    def type_of_function(self, function_index: int) -> FuncType:
-        return self._module.function_types[function_index]
-
-    def type_of_global(self, global_index: int) -> tuple[int, bool]:
-        found = self._module.globals[global_index]
-        return found.value, found.mutable
-
-    def type_of_table(self, table_index: int) -> int:
-        return self._module.tables[table_index].element
-
-
 class ModuleCode:
     """`full` keeps every value that a state names; `ready` holds functions that are compiled already, as from an
     artifact, by defined index."""
@@ -93,7 +71,6 @@ class ModuleCode:
         self.target = target
         self.full = full
         self.layout = target.layout
-        self._environment = _Environment(module)
         self._lock = threading.RLock()
         self._ready = {} if ready is None else ready
         self._entries: list[int] = [0] * len(module.code)
@@ -115,11 +92,7 @@ class ModuleCode:
 
     def compiled(self, defined: int) -> Compiled:
         """Everything the compiler knows of a function: deterministic, so that it need not be kept."""
-        module = self.module
-        body = self.body(defined)
-        index = module.imported_functions + defined
-        func = to_ssa(index, body, module.function_types[index], self._environment, self.full)
-        return compile_function(func, self.full, self.target)
+        return compile_defined(self.module, defined, self.full, self.target)
 
     def function_code(self, defined: int) -> FunctionCode:
         """A function's code before it has a place."""
@@ -162,9 +135,7 @@ class ModuleCode:
         return self._body(defined)
 
     def _decoded_body(self, defined: int) -> Body:
-        body = decode_body(self.module, defined)
-        validate_body(self.module, body)
-        return body
+        return to_valid_body(self.module, defined)
 
     def place(self, offset: int) -> Place | None:
         """The function that holds an offset of the image."""
