@@ -64,7 +64,7 @@ class _CodeCheck:
         """Offset of a hlt out of line -> (block, step, registers written, which trap of its step)."""
         self._late_edges: dict[int, tuple[int, int, int]] = {}
         """Start of moves out of line -> (stop, block, edge)."""
-        self.sites: dict[int, Site] = {}
+        self.sites: dict[tuple[int, bool], Site] = {}
 
     def _fail(self, what: str, offset: int = -1, found: object = None, expected: object = None) -> CheckError:
         return CheckError(
@@ -77,7 +77,7 @@ class _CodeCheck:
             expected=expected,
         )
 
-    def run(self) -> dict[int, Site]:
+    def run(self) -> dict[tuple[int, bool], Site]:
         emitted, func = self._emitted, self._func
         for instruction in disassemble(emitted.code[: emitted.data_start], arch="x86_64"):
             self._at[instruction.address] = len(self._offsets)
@@ -152,7 +152,7 @@ class _CodeCheck:
             memory = effect.memory
             if memory is None or memory.base != _RSP:
                 raise self._fail("a touch of something else than the stack", self._offsets[at])
-            self.sites[self._offsets[at]] = Site(self._offsets[at], -1, -1, ("stack",), 0)
+            self._site(self._offsets[at], ("stack",), 0)
         frame = [self._effects[at], self._effects[next(indices)], self._effects[next(indices)], self._effects[next(indices)]]
         made = (
             frame[0].mnemonic == "push"
@@ -361,9 +361,10 @@ class _CodeCheck:
             raise self._fail("a read of the frame", offset, memory, step.ins)
 
     def _site(self, offset: int, kinds: tuple[str, ...], written: int) -> None:
-        if offset in self.sites:
+        key = offset, kinds == ("call",)
+        if key in self.sites:
             raise self._fail("two trap sites at one offset", offset)
-        self.sites[offset] = Site(offset, self._block, self._step, kinds, written)
+        self.sites[key] = Site(offset, self._block, self._step, kinds, written)
 
     def _trap_at(self, effect: Effect, offset: int, op: int, written: int, trap: int, inside: range) -> int:
         """Trap sites of an instruction; how many traps of its step there are out of line by now."""
@@ -532,6 +533,9 @@ class _CodeCheck:
         return ("truncation 64",) if op in (0xAA, 0xAB, 0xB0, 0xB1) else ("truncation 32",)
 
 
-def check_code(func: Func, allocation: Allocation, emitted: Emitted, machine: Machine) -> dict[int, Site]:
-    """The trap sites and return addresses of a function, by offset, once its bytes are proved."""
+def check_code(
+    func: Func, allocation: Allocation, emitted: Emitted, machine: Machine
+) -> dict[tuple[int, bool], Site]:
+    """The trap sites and return addresses of a function, by offset and whether it is the latter, once its bytes are
+    proved."""
     return _CodeCheck(func, allocation, emitted, machine).run()
