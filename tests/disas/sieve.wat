@@ -81,7 +81,7 @@
     local.get $primes))
 
 ;; == emit: function 0 (sieve), full
-;; 139 bytes
+;; 135 bytes
 ;;     test dword ptr [rsp - 0x8010], eax                  ; stack, opcode 0
 ;;     push rbp
 ;;     mov rbp, rsp
@@ -90,56 +90,57 @@
 ;;   # 0 local.get 0
 ;;   # 3 if
 ;;     cmp eax, 3
-;;     jae L0
+;;     jae b2
+;; b1:
 ;;   # 4 i32.const 0
 ;;   # 5 return
 ;;     xor ecx, ecx
-;;     jmp L6
-;; L0:
+;;     jmp b18
+;; b2:
 ;;   # 7 i32.const 2
 ;;   # 9 loop
 ;;     mov ecx, 2
-;; L1:
+;; b3:
 ;;   # 10 local.get 1
-;;     mov edx, 1
 ;;   # 12 i32.store8 offset=1024
-;;     mov byte ptr [r14 + rcx + 0x400], dl                ; memory, opcode 12
+;;     mov byte ptr [r14 + rcx + 0x400], 1                 ; memory, opcode 12
 ;;   # 16 local.tee 1
-;;     add ecx, edx
+;;     add ecx, 1
 ;;   # 19 br_if 0
 ;;     cmp eax, ecx
-;;     jne L1
+;;     jne b3
+;; b4:
 ;;   # 20 end
 ;;   # 21 i32.const 2
 ;;   # 23 loop
 ;;     mov ecx, 2
 ;;     xor edx, edx
-;; L2:
+;; b6:
 ;;   # 24 block
 ;;     mov ebx, ecx
 ;;   # 28 local.tee 2
 ;;     imul ebx, ecx
 ;;   # 31 br_if 0
 ;;     cmp ebx, eax
-;;     jae L4
+;;     jae b10
+;; b7:
 ;;   # 32 local.get 1
 ;;   # 33 i32.load8_u offset=1024
 ;;     movzx edx, byte ptr [r14 + rcx + 0x400]             ; memory, opcode 33
 ;;   # 35 br_if 0
 ;;     test edx, edx
-;;     je L4
-;; L3:
+;;     je b10
+;; b8:
 ;;   # 36 loop
 ;;   # 37 local.get 2
-;;     xor edx, edx
 ;;   # 39 i32.store8 offset=1024
-;;     mov byte ptr [r14 + rbx + 0x400], dl                ; memory, opcode 39
+;;     mov byte ptr [r14 + rbx + 0x400], 0                 ; memory, opcode 39
 ;;   # 43 local.tee 2
 ;;     add ebx, ecx
 ;;   # 46 br_if 0
 ;;     cmp ebx, eax
-;;     jb L3
-;; L4:
+;;     jb b8
+;; b10:
 ;;   # 47 end
 ;;   # 48 end
 ;;   # 49 local.get 1
@@ -147,13 +148,14 @@
 ;;     add ecx, 1
 ;;   # 55 br_if 0
 ;;     cmp eax, ecx
-;;     jne L7
+;;     jne L0
+;; b13:
 ;;   # 56 end
 ;;   # 57 i32.const 2
 ;;   # 59 loop
 ;;     mov ecx, 2
 ;;     xor edx, edx
-;; L5:
+;; b15:
 ;;   # 60 local.get 3
 ;;   # 62 i32.load8_u offset=1024
 ;;     movzx esi, byte ptr [r14 + rcx + 0x400]             ; memory, opcode 62
@@ -163,17 +165,18 @@
 ;;     add ecx, 1
 ;;   # 71 br_if 0
 ;;     cmp eax, ecx
-;;     jne L5
+;;     jne b15
+;; b16:
 ;;   # 72 end
 ;;   # 73 local.get 3
 ;;   # 74 end
 ;;     mov ecx, edx
-;; L6:
-;;   # 75 end
+;; b18:
+;;   # 75 behind the last opcode
 ;;     mov eax, ecx
 ;;   # 74 end
 ;;     leave
 ;;     ret
-;; L7:
+;; L0:
 ;;     mov edx, ebx
-;;     jmp L2
+;;     jmp b6

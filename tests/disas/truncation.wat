@@ -33,7 +33,7 @@
 ;; L0:
 ;;     hlt                                                 ; truncation 64, opcode 1
 ;; == emit: function 1 (saturating), full
-;; 80 bytes
+;; 80 bytes, of them 19 of data
 ;;     test dword ptr [rsp - 0x8010], eax                  ; stack, opcode 0
 ;;     push rbp
 ;;     mov rbp, rsp
@@ -55,19 +55,8 @@
 ;;   # 2 end
 ;;     leave
 ;;     ret
-;;     add byte ptr [rax], al
-;;     add byte ptr [rax], al
-;;     add al, al
-;;     (bad) ff
-;;     (bad) ff
-;;     (bad) ff
-;;     fild word ptr [rcx]
-;;     add byte ptr [rax], al
-;;     add byte ptr [rax], al
-;;     add al, ah
-;;     (bad) c1
 ;; == emit: function 2 (unsigned), full
-;; 105 bytes
+;; 108 bytes, of them 5 of data
 ;;     test dword ptr [rsp - 0x8010], eax                  ; stack, opcode 0
 ;;     push rbp
 ;;     mov rbp, rsp
@@ -78,8 +67,7 @@
 ;;     xorps xmm15, xmm15
 ;;     ucomiss xmm0, xmm15
 ;;     jbe L3
-;;     mov r11d, 0x5f000000
-;;     movq xmm15, r11
+;;     movss xmm15, dword ptr [rip + 0x42]
 ;;     ucomiss xmm0, xmm15
 ;;     jae L0
 ;;     cvttss2si rax, xmm0

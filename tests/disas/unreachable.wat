@@ -22,13 +22,14 @@
 ;;   # 0 local.get 0
 ;;   # 1 if
 ;;     test eax, eax
-;;     je L0
+;;     je b2
+;; b1:
 ;;   # 2 unreachable
 ;;     hlt                                                 ; unreachable, opcode 2
-;; L0:
+;; b2:
 ;;   # 6 i32.const 5
 ;;   # 7 return
-;;   # 10 end
+;;   # 10 behind the last opcode
 ;;     mov eax, 5
 ;;   # 9 end
 ;;     leave

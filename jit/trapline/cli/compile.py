@@ -7,7 +7,9 @@ import time
 from typing import Any, NamedTuple
 
 from trapline.cli.module_file import add_level, add_module, read_module
+from trapline.compile.instance import InstanceLayout
 from trapline.compile.pipeline import compile_defined
+from trapline.compile.x86_64.target import Target
 from trapline.errors import TraplineError
 from trapline.wasm.module import Module
 
@@ -26,9 +28,10 @@ class _Measured(NamedTuple):
 def _compile(module: Module, full: bool) -> list[_Measured]:
     out = []
     first = module.imported_functions
+    target = Target(InstanceLayout(module))
     for defined_index in range(len(module.code)):
         start = time.perf_counter()
-        compiled = compile_defined(module, defined_index, full)
+        compiled = compile_defined(module, defined_index, full, target)
         spent_s = time.perf_counter() - start
         opcodes = len(compiled.func.stack_at) - 1
         out.append(_Measured(first + defined_index, opcodes, len(compiled.emitted.code), spent_s))

@@ -7,7 +7,9 @@ import sys
 from typing import Any, Final
 
 from trapline.cli.module_file import add_level, add_module, find_function, read_module
+from trapline.compile.instance import InstanceLayout
 from trapline.compile.pipeline import compile_defined
+from trapline.compile.x86_64.target import Target
 from trapline.dump import ALL, Stage, Watch, legend, named
 from trapline.errors import TraplineError
 
@@ -36,10 +38,11 @@ def run(arguments: argparse.Namespace) -> int:
         indices = [find_function(module, arguments.function)]
     else:
         indices = list(range(first, first + len(module.code)))
+    target = Target(InstanceLayout(module))
     for index in indices:
         watch = Watch(stages, named(index, module.function_name(index)), sys.stdout)
         try:
-            compile_defined(module, index - first, arguments.debug == "full", watch)
+            compile_defined(module, index - first, arguments.debug == "full", target, watch)
         except TraplineError as error:
             raise TraplineError(f"{arguments.file}: {error}") from None
     return 0
