@@ -33,30 +33,24 @@
 ;;     mov rbp, rsp
 ;;     sub rsp, 0x10
 ;;     mov qword ptr [rbp - 8], r15
-;;   # 0 block
-;;   # 4 br_table 0 1 2
+;;   # 0..4 br_table 0 1 2
 ;;     cmp eax, 1
 ;;     jb b1
 ;;     je b2
 ;;     jmp b3
 ;; b1:
-;;   # 6 i32.const 100
-;;   # 7 return
+;;   # 6..7 return
 ;;     mov ecx, 0x64
 ;;     jmp b4
 ;; b2:
-;;   # 9 i32.const 101
-;;   # 10 return
+;;   # 9..10 return
 ;;     mov ecx, 0x65
 ;;     jmp b4
 ;; b3:
-;;   # 12 i32.const -1
-;;   # 13 end
+;;   # 12..13 end
 ;;     mov ecx, 0xffffffff
 ;; b4:
-;;   # 14 behind the last opcode
 ;;     mov eax, ecx
-;;   # 13 end
 ;;     leave
 ;;     ret
 ;; == emit: function 1 (many), full
@@ -66,8 +60,7 @@
 ;;     mov rbp, rsp
 ;;     sub rsp, 0x10
 ;;     mov qword ptr [rbp - 8], r15
-;;   # 0 block
-;;   # 6 br_table 0 1 2 3 4 2 0 1
+;;   # 0..6 br_table 0 1 2 3 4 2 0 1
 ;;     cmp eax, 7
 ;;     jae L0
 ;;     lea r11, [rip + 0x31]
@@ -77,32 +70,25 @@
 ;; L0:
 ;;     jmp b2
 ;; b1:
-;;   # 8 i32.const 10
-;;   # 9 return
+;;   # 8..9 return
 ;;     mov ecx, 0xa
 ;;     jmp b6
 ;; b2:
-;;   # 11 i32.const 20
-;;   # 12 return
+;;   # 11..12 return
 ;;     mov ecx, 0x14
 ;;     jmp b6
 ;; b3:
-;;   # 14 i32.const 30
-;;   # 15 return
+;;   # 14..15 return
 ;;     mov ecx, 0x1e
 ;;     jmp b6
 ;; b4:
-;;   # 17 i32.const 40
-;;   # 18 return
+;;   # 17..18 return
 ;;     mov ecx, 0x28
 ;;     jmp b6
 ;; b5:
-;;   # 20 i32.const 50
-;;   # 21 end
+;;   # 20..21 end
 ;;     mov ecx, 0x32
 ;; b6:
-;;   # 22 behind the last opcode
 ;;     mov eax, ecx
-;;   # 21 end
 ;;     leave
 ;;     ret

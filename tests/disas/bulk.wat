@@ -38,9 +38,8 @@
 ;;     sub rsp, 0x10
 ;;     mov qword ptr [rbp - 8], r15
 ;;     mov dword ptr [rbp - 0x10], eax
-;;   # 0 local.get 0
+;;   # 0..1 memory.grow 0
 ;;     mov esi, eax
-;;   # 1 memory.grow 0
 ;;     mov rdi, r15
 ;;     mov r11, qword ptr [r15 + 0x18]
 ;;     call qword ptr [r11]
@@ -57,19 +56,18 @@
 ;;     mov dword ptr [rbp - 0x10], eax
 ;;     mov dword ptr [rbp - 0x18], ecx
 ;;     mov dword ptr [rbp - 0x20], edx
-;;   # 0 local.get 0
+;;   # 0..3 memory.copy 0 0
 ;;     mov esi, eax
 ;;     mov r11d, ecx
 ;;     mov ecx, edx
 ;;     mov edx, r11d
-;;   # 3 memory.copy 0 0
 ;;     mov rdi, r15
 ;;     mov r11, qword ptr [r15 + 0x18]
 ;;     call qword ptr [r11 + 0x10]
 ;;     test eax, eax                                       ; back from opcode 3
 ;;     jne L0
+;;   # 4..5 end
 ;;     mov eax, dword ptr [rbp - 0x20]
-;;   # 5 end
 ;;     leave
 ;;     ret
 ;; L0:

@@ -17,9 +17,8 @@
 ;;     mov qword ptr [rbp - 8], r15
 ;;     mov dword ptr [rbp - 0x10], eax
 ;;     mov dword ptr [rbp - 0x18], ecx
-;;   # 0 local.get 0
+;;   # 0..2 call_indirect type=0 table=0
 ;;     mov r10d, ecx
-;;   # 2 call_indirect type=0 table=0
 ;;     mov r11, qword ptr [r15 + 0x40]
 ;;     cmp r10d, dword ptr [r11 + 8]
 ;;     jae L0

@@ -15,8 +15,7 @@
 ;;     mov rbp, rsp
 ;;     sub rsp, 0x10
 ;;     mov qword ptr [rbp - 8], r15
-;;   # 0 local.get 1
-;;   # 2 i64.load offset=8
+;;   # 0..2 i64.load offset=8
 ;;     mov r11, qword ptr [r15 + 8]
 ;;     mov r11, qword ptr [r11 + 8]
 ;;     sub r11, 0x10

@@ -38,18 +38,15 @@
 ;;     mov rbp, rsp
 ;;     sub rsp, 0x10
 ;;     mov qword ptr [rbp - 8], r15
-;;   # 0 local.get 0
-;;   # 3 if [i32]
+;;   # 0..3 if [i32]
 ;;     cmp rax, rcx
 ;;     jae b2
 ;; b1:
-;;   # 4 i32.const 1
-;;   # 5 else
+;;   # 4..5 else
 ;;     mov edx, 1
 ;;     jmp b3
 ;; b2:
-;;   # 6 i32.const 2
-;;   # 7 end
+;;   # 6..7 end
 ;;     mov edx, 2
 ;; b3:
 ;;   # 8 end
@@ -63,19 +60,18 @@
 ;;     mov rbp, rsp
 ;;     sub rsp, 0x10
 ;;     mov qword ptr [rbp - 8], r15
-;;   # 0 local.get 0
-;;   # 2 i32.ge_s
+;;   # 0..2 i32.ge_s
 ;;     xor edx, edx
 ;;     cmp eax, ecx
 ;;     setge dl
-;;   # 4 i32.eqz
+;;   # 3..4 i32.eqz
 ;;     xor ebx, ebx
 ;;     test eax, eax
 ;;     sete bl
 ;;   # 5 i32.add
 ;;     add edx, ebx
-;;     mov eax, edx
 ;;   # 6 end
+;;     mov eax, edx
 ;;     leave
 ;;     ret
 ;; == emit: function 2 (floats), full
@@ -85,8 +81,7 @@
 ;;     mov rbp, rsp
 ;;     sub rsp, 0x10
 ;;     mov qword ptr [rbp - 8], r15
-;;   # 0 local.get 0
-;;   # 2 f64.lt
+;;   # 0..2 f64.lt
 ;;     ucomisd xmm1, xmm0
 ;;     seta al
 ;;     movzx eax, al
@@ -94,21 +89,17 @@
 ;;     test eax, eax
 ;;     je b2
 ;; b1:
-;;   # 4 i32.const 7
-;;   # 5 return
+;;   # 4..5 return
 ;;     mov eax, 7
 ;;     jmp b3
 ;; b2:
-;;   # 7 local.get 0
-;;   # 9 f64.eq
+;;   # 7..9 f64.eq
 ;;     ucomisd xmm0, xmm1
 ;;     setnp r11b
 ;;     sete al
 ;;     and al, r11b
 ;;     movzx eax, al
 ;; b3:
-;;   # 10 end
-;;   # 11 behind the last opcode
 ;;   # 10 end
 ;;     leave
 ;;     ret

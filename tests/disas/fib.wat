@@ -21,39 +21,38 @@
     end))
 
 ;; == emit: function 0 (fib), full
-;; 69 bytes
+;; 75 bytes
 ;; L0:
-;;     test dword ptr [rsp - 0x8020], eax                  ; stack, opcode 0
+;;     test dword ptr [rsp - 0x8030], eax                  ; stack, opcode 0
 ;;     push rbp
 ;;     mov rbp, rsp
-;;     sub rsp, 0x20
+;;     sub rsp, 0x30
 ;;     mov qword ptr [rbp - 8], r15
 ;;     mov dword ptr [rbp - 0x10], eax
-;;   # 0 local.get 0
-;;   # 3 if [i32]
+;;   # 0..3 if [i32]
 ;;     cmp eax, 2
 ;;     jge b2
 ;; b1:
-;;   # 4 local.get 0
-;;   # 5 else
+;;   # 4..5 else
 ;;     mov ecx, eax
 ;;     jmp b3
 ;; b2:
-;;   # 6 local.get 0
-;;   # 8 i32.sub
+;;   # 6..8 i32.sub
 ;;     lea ecx, [rax - 1]
-;;     mov eax, ecx
+;;     mov dword ptr [rbp - 0x18], ecx
 ;;   # 9 call 0
+;;     mov eax, ecx
 ;;     call L0
-;;     mov dword ptr [rbp - 0x18], eax                     ; back from opcode 9
+;;     mov dword ptr [rbp - 0x20], eax                     ; back from opcode 9
+;;   # 10..12 i32.sub
 ;;     mov ecx, dword ptr [rbp - 0x10]
-;;   # 12 i32.sub
 ;;     lea edx, [rcx - 2]
-;;     mov eax, edx
+;;     mov dword ptr [rbp - 0x28], edx
 ;;   # 13 call 0
+;;     mov eax, edx
 ;;     call L0
-;;     mov ecx, dword ptr [rbp - 0x18]                     ; back from opcode 13
 ;;   # 14 i32.add
+;;     mov ecx, dword ptr [rbp - 0x20]                     ; back from opcode 13
 ;;     add ecx, eax
 ;;   # 15 end
 ;;     mov eax, dword ptr [rbp - 0x10]
@@ -71,30 +70,27 @@
 ;;     sub rsp, 0x20
 ;;     mov qword ptr [rbp - 8], r15
 ;;     mov dword ptr [rbp - 0x10], eax
-;;   # 0 local.get 0
-;;   # 3 if [i32]
+;;   # 0..3 if [i32]
 ;;     cmp eax, 2
 ;;     jge b2
 ;; b1:
-;;   # 4 local.get 0
-;;   # 5 else
+;;   # 4..5 else
 ;;     jmp b3
 ;; b2:
-;;   # 6 local.get 0
-;;   # 8 i32.sub
+;;   # 6..8 i32.sub
 ;;     lea ecx, [rax - 1]
-;;     mov eax, ecx
 ;;   # 9 call 0
+;;     mov eax, ecx
 ;;     call L0
 ;;     mov dword ptr [rbp - 0x18], eax                     ; back from opcode 9
+;;   # 10..12 i32.sub
 ;;     mov ecx, dword ptr [rbp - 0x10]
-;;   # 12 i32.sub
 ;;     sub ecx, 2
-;;     mov eax, ecx
 ;;   # 13 call 0
+;;     mov eax, ecx
 ;;     call L0
-;;     mov ecx, dword ptr [rbp - 0x18]                     ; back from opcode 13
 ;;   # 14 i32.add
+;;     mov ecx, dword ptr [rbp - 0x18]                     ; back from opcode 13
 ;;     add ecx, eax
 ;;   # 15 end
 ;;     mov eax, ecx

@@ -24,13 +24,13 @@
 ;;     mov qword ptr [rbp - 8], r15
 ;;   # 0 global.get 1
 ;;     mov rax, qword ptr [r15 + 0x50]
-;;   # 2 i64.add
+;;   # 1..2 i64.add
 ;;     add rax, 1
 ;;   # 3 global.set 1
 ;;     mov qword ptr [r15 + 0x50], rax
 ;;   # 4 global.get 2
 ;;     movsd xmm1, qword ptr [r15 + 0x60]
-;;   # 6 f64.mul
+;;   # 5..6 f64.mul
 ;;     mulsd xmm1, xmm0
 ;;   # 7 global.set 2
 ;;     movsd qword ptr [r15 + 0x60], xmm1

@@ -18,17 +18,16 @@
 ;;     sub rsp, 0x10
 ;;     mov qword ptr [rbp - 8], r15
 ;;     mov dword ptr [rbp - 0x10], eax
-;;   # 0 local.get 0
+;;   # 0..2 call 0
 ;;     movsd xmm0, qword ptr [rip + 0x22]
-;;   # 2 call 0
 ;;     mov r11, qword ptr [r15 + 0x40]
 ;;     mov r15, qword ptr [r11 + 8]
 ;;     mov r14, qword ptr [r15]
 ;;     call qword ptr [r11]
 ;;     mov r15, qword ptr [rbp - 8]                        ; back from opcode 2
 ;;     mov r14, qword ptr [r15]
+;;   # 3..4 call 1
 ;;     mov eax, dword ptr [rbp - 0x10]
-;;   # 4 call 1
 ;;     call qword ptr [r15 + 0x50]
 ;;   # 5 end
 ;;     leave                                               ; back from opcode 4

@@ -48,17 +48,14 @@
 ;;   # 0 loop
 ;;     xor ebx, ebx
 ;; b1:
-;;   # 1 local.get 0
-;;   # 10 local.tee 2
+;;   # 1..10 local.tee 2
 ;;     sub edx, 1
 ;;   # 11 br_if 0
 ;;     test edx, edx
 ;;     jne L0
 ;; b2:
-;;   # 12 end
-;;   # 13 local.get 0
+;;   # 12..14 end
 ;;     mov eax, ecx
-;;   # 14 end
 ;;     leave
 ;;     ret
 ;; L0:

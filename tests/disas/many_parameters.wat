@@ -24,14 +24,13 @@
 ;;     mov dword ptr [rbp - 0x10], r11d
 ;;     mov r11d, dword ptr [rbp + 0x18]
 ;;     mov dword ptr [rbp - 0x18], r11d
-;;   # 0 local.get 0
+;;   # 0..2 i32.add
 ;;     mov r10d, eax
-;;   # 2 i32.add
 ;;     add r10d, dword ptr [rbp - 0x10]
-;;   # 4 i32.add
+;;   # 3..4 i32.add
 ;;     add r10d, dword ptr [rbp - 0x18]
-;;     mov eax, r10d
 ;;   # 5 end
+;;     mov eax, r10d
 ;;     leave
 ;;     ret
 ;; == emit: function 1 (caller), full
@@ -41,7 +40,7 @@
 ;;     mov rbp, rsp
 ;;     sub rsp, 0x20
 ;;     mov qword ptr [rbp - 8], r15
-;;   # 0 i32.const 1
+;;   # 0..10 call 0
 ;;     mov eax, 1
 ;;     mov ecx, 2
 ;;     mov edx, 3
@@ -52,7 +51,6 @@
 ;;     mov r9d, 8
 ;;     mov dword ptr [rsp], 9
 ;;     mov dword ptr [rsp + 8], 0xa
-;;   # 10 call 0
 ;;     call qword ptr [r15 + 0x40]
 ;;   # 11 end
 ;;     leave                                               ; back from opcode 10

@@ -99,17 +99,15 @@
 ;;     mov dword ptr [rbp - 0x10], ecx
 ;;     mov dword ptr [rbp - 0x18], edx
 ;;     mov dword ptr [rbp - 0x48], ebx
-;;   # 0 local.get 3
-;;   # 3 if
+;;   # 0..3 if
 ;;     cmp ebx, 1
 ;;     jge b2
 ;; b1:
 ;;   # 4 return
 ;;     jmp b12
 ;; b2:
-;;   # 6 local.get 3
+;;   # 6..9 local.set 10
 ;;     mov esi, ebx
-;;   # 9 local.set 10
 ;;     shl esi, 3
 ;;   # 10 loop
 ;;     xor ecx, ecx
@@ -121,17 +119,16 @@
 ;;     xorps xmm0, xmm0
 ;; b3:
 ;;     mov dword ptr [rbp - 0x20], ecx
-;;   # 11 local.get 0
+;;   # 11..14 i32.mul
 ;;     mov r12d, esi
-;;   # 14 i32.mul
 ;;     imul r12d, ecx
 ;;     mov dword ptr [rbp - 0x60], r12d
-;;   # 16 local.set 7
+;;   # 15..16 local.set 7
 ;;     lea r13d, [rax + r12]
 ;;     mov dword ptr [rbp - 0x28], r13d
+;;   # 17..19 loop
 ;;     mov ecx, dword ptr [rbp - 0x10]
 ;;     mov edx, dword ptr [rbp - 0x18]
-;;   # 19 loop
 ;;     mov dword ptr [rbp - 0x30], edi
 ;;     mov dword ptr [rbp - 0x38], r9d
 ;;     mov dword ptr [rbp - 0x40], r10d
@@ -139,73 +136,64 @@
 ;;     xor r8d, r8d
 ;; b4:
 ;;     mov dword ptr [rbp - 0x58], r8d
-;;   # 20 local.get 1
+;;   # 20..23 i32.shl
 ;;     mov edi, r8d
-;;   # 23 i32.shl
 ;;     shl edi, 3
 ;;     mov dword ptr [rbp - 0x50], edi
-;;   # 25 local.set 9
+;;   # 24..25 local.set 9
 ;;     lea r9d, [rcx + rdi]
-;;   # 32 loop
+;;   # 26..32 loop
 ;;     mov ecx, dword ptr [rbp - 0x48]
 ;;     mov edx, dword ptr [rbp - 0x28]
 ;;     xorps xmm0, xmm0
 ;; b5:
-;;   # 33 local.get 8
-;;   # 34 f64.load
+;;   # 33..34 f64.load
 ;;     movsd xmm1, qword ptr [r14 + rdx]                   ; memory, opcode 34
-;;   # 36 f64.load
+;;   # 35..36 f64.load
 ;;     movsd xmm2, qword ptr [r14 + r9]                    ; memory, opcode 36
 ;;   # 37 f64.mul
 ;;     mulsd xmm1, xmm2
-;;   # 40 local.set 11
+;;   # 38..40 local.set 11
 ;;     addsd xmm1, xmm0
-;;   # 44 local.set 8
+;;   # 41..44 local.set 8
 ;;     add edx, 8
-;;   # 48 local.set 9
+;;   # 45..48 local.set 9
 ;;     add r9d, esi
-;;   # 52 local.tee 6
+;;   # 49..52 local.tee 6
 ;;     add ecx, -1
 ;;   # 53 br_if 0
 ;;     test ecx, ecx
 ;;     jne L0
 ;; b6:
-;;   # 54 end
-;;   # 55 local.get 2
+;;   # 54..59 i32.add
 ;;     mov ebx, dword ptr [rbp - 0x18]
 ;;     mov edi, ebx
-;;   # 59 i32.add
 ;;     add edi, dword ptr [rbp - 0x60]
+;;   # 60..63 i32.add
 ;;     mov r8d, dword ptr [rbp - 0x50]
-;;   # 63 i32.add
 ;;     add r8d, edi
-;;   # 65 f64.store
+;;   # 64..65 f64.store
 ;;     movsd qword ptr [r14 + r8], xmm1                    ; memory, opcode 65
+;;   # 66..69 local.tee 5
 ;;     mov edi, dword ptr [rbp - 0x58]
-;;   # 69 local.tee 5
 ;;     add edi, 1
+;;   # 70..72 br_if 0
 ;;     mov r8d, dword ptr [rbp - 0x48]
-;;   # 72 br_if 0
 ;;     cmp r8d, edi
 ;;     jne L1
 ;; b8:
-;;   # 73 end
-;;   # 74 local.get 4
+;;   # 73..77 local.tee 4
 ;;     mov r10d, dword ptr [rbp - 0x20]
-;;   # 77 local.tee 4
 ;;     add r10d, 1
-;;   # 80 br_if 0
+;;   # 78..80 br_if 0
 ;;     cmp r8d, r10d
 ;;     jne L2
 ;; b10:
-;;   # 81 end
-;;   # 82 end
+;;   # 81..82 end
 ;;     mov ecx, dword ptr [rbp - 0x10]
 ;;     mov edx, ebx
 ;;     mov ebx, r8d
 ;; b12:
-;;   # 83 behind the last opcode
-;;   # 82 end
 ;;     leave
 ;;     ret
 ;; L0:

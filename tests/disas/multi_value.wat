@@ -28,17 +28,16 @@
 ;;     sub rsp, 0x10
 ;;     mov qword ptr [rbp - 8], r15
 ;;     mov dword ptr [rbp - 0x10], eax
-;;   # 0 local.get 0
+;;   # 0..3 call 0
 ;;     mov ecx, 7
 ;;     movsd xmm0, qword ptr [rip + 0x15]
-;;   # 3 call 0
 ;;     call qword ptr [r15 + 0x40]
+;;   # 4..9 i64.extend_i32_u
 ;;     mov edx, eax                                        ; back from opcode 3
-;;   # 9 i64.extend_i32_u
 ;;   # 10 i64.add
 ;;     add rdx, rcx
-;;     mov rax, rdx
 ;;   # 11 end
+;;     mov rax, rdx
 ;;     leave
 ;;     ret
 ;; == emit: function 0 (rotate), full
@@ -48,7 +47,6 @@
 ;;     mov rbp, rsp
 ;;     sub rsp, 0x10
 ;;     mov qword ptr [rbp - 8], r15
-;;   # 0 local.get 2
-;;   # 3 end
+;;   # 0..3 end
 ;;     leave
 ;;     ret

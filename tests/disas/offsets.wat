@@ -22,11 +22,10 @@
 ;;     mov rbp, rsp
 ;;     sub rsp, 0x10
 ;;     mov qword ptr [rbp - 8], r15
-;;   # 0 local.get 0
-;;   # 1 i32.load offset=65536
+;;   # 0..1 i32.load offset=65536
 ;;     mov ecx, dword ptr [r14 + rax + 0x10000]            ; memory, opcode 1
-;;     mov eax, ecx
 ;;   # 2 end
+;;     mov eax, ecx
 ;;     leave
 ;;     ret
 ;; == emit: function 1 (large), full
@@ -36,8 +35,7 @@
 ;;     mov rbp, rsp
 ;;     sub rsp, 0x10
 ;;     mov qword ptr [rbp - 8], r15
-;;   # 0 local.get 0
-;;   # 1 i64.load offset=4294967280
+;;   # 0..1 i64.load offset=4294967280
 ;;     mov r11, qword ptr [r15 + 8]
 ;;     mov r11, qword ptr [r11 + 8]
 ;;     sub r11, 0x7fffffff
@@ -49,8 +47,8 @@
 ;;     mov r11d, 0xfffffff0
 ;;     add r11, rax
 ;;     mov rcx, qword ptr [r14 + r11]                      ; memory, opcode 1
-;;     mov rax, rcx
 ;;   # 2 end
+;;     mov rax, rcx
 ;;     leave
 ;;     ret
 ;; L0:
@@ -66,8 +64,7 @@
 ;;     mov rbp, rsp
 ;;     sub rsp, 0x10
 ;;     mov qword ptr [rbp - 8], r15
-;;   # 0 i32.const 1024
-;;   # 2 i32.store16 offset=4
+;;   # 0..2 i32.store16 offset=4
 ;;     mov word ptr [r14 + 0x404], ax                      ; memory, opcode 2
 ;;   # 3 end
 ;;     leave

@@ -27,21 +27,20 @@
 ;;     mov rbp, rsp
 ;;     sub rsp, 0x10
 ;;     mov qword ptr [rbp - 8], r15
-;;   # 0 local.get 0
-;;   # 1 table.get 0
+;;   # 0..1 table.get 0
 ;;     mov r11, qword ptr [r15 + 0x40]
 ;;     cmp eax, dword ptr [r11 + 8]
 ;;     jae L0
 ;;     mov r11, qword ptr [r11]
 ;;     mov rdx, qword ptr [r11 + rax*8]
-;;   # 4 table.set 0
+;;   # 2..4 table.set 0
 ;;     mov r11, qword ptr [r15 + 0x40]
 ;;     cmp eax, dword ptr [r11 + 8]
 ;;     jae L1
 ;;     mov r11, qword ptr [r11]
 ;;     mov qword ptr [r11 + rax*8], rcx
-;;     mov rax, rdx
 ;;   # 5 end
+;;     mov rax, rdx
 ;;     leave
 ;;     ret
 ;; L0:
@@ -55,8 +54,7 @@
 ;;     mov rbp, rsp
 ;;     sub rsp, 0x10
 ;;     mov qword ptr [rbp - 8], r15
-;;   # 0 local.get 0
-;;   # 1 ref.func 0
+;;   # 0..1 ref.func 0
 ;;     lea rcx, [r15 + 0x50]
 ;;   # 2 table.set 0
 ;;     mov r11, qword ptr [r15 + 0x40]
@@ -64,7 +62,7 @@
 ;;     jae L0
 ;;     mov r11, qword ptr [r11]
 ;;     mov qword ptr [r11 + rax*8], rcx
-;;   # 4 table.get 0
+;;   # 3..4 table.get 0
 ;;     mov r11, qword ptr [r15 + 0x40]
 ;;     cmp eax, dword ptr [r11 + 8]
 ;;     jae L1
@@ -79,8 +77,8 @@
 ;;     mov edx, dword ptr [rdx + 8]
 ;;   # 7 i32.add
 ;;     add ecx, edx
-;;     mov eax, ecx
 ;;   # 8 end
+;;     mov eax, ecx
 ;;     leave
 ;;     ret
 ;; L0:

@@ -52,8 +52,7 @@
 ;;     mov rbp, rsp
 ;;     sub rsp, 0x10
 ;;     mov qword ptr [rbp - 8], r15
-;;   # 0 block
-;;   # 4 br_if 0
+;;   # 0..4 br_if 0
 ;;     cmp eax, ecx
 ;;     jae L0
 ;; b1:
@@ -62,44 +61,38 @@
 ;;     xor ebx, ebx
 ;;     xor esi, esi
 ;; b2:
-;;   # 6 block
-;;   # 9 i32.load8_u
+;;   # 6..9 i32.load8_u
 ;;     movzx edi, byte ptr [r14 + rax]                     ; memory, opcode 9
-;;   # 13 br_if 0
+;;   # 10..13 br_if 0
 ;;     cmp edi, 0x20
 ;;     jbe b4
 ;; b3:
-;;   # 14 local.get 4
-;;   # 16 i32.mul
+;;   # 14..16 i32.mul
 ;;     imul edx, esi, 0x1f
-;;   # 19 local.set 4
+;;   # 17..19 local.set 4
 ;;     add edx, edi
 ;;   # 20 br 1
 ;;     jmp b5
 ;; b4:
-;;   # 22 local.get 3
-;;   # 25 local.set 3
+;;   # 22..25 local.set 3
 ;;     add ebx, 1
 ;;   # 26 end
 ;;     mov edx, esi
 ;; b5:
-;;   # 27 local.get 0
-;;   # 30 local.tee 0
+;;   # 27..30 local.tee 0
 ;;     add eax, 1
-;;   # 33 br_if 0
+;;   # 31..33 br_if 0
 ;;     cmp eax, ecx
 ;;     jb L1
 ;; b6:
-;;   # 34 end
-;;   # 35 end
+;;   # 34..35 end
 ;;     mov esi, ebx
 ;;     mov ebx, edi
 ;;     mov edi, edx
 ;;     mov edx, eax
 ;; b8:
-;;   # 36 local.get 4
+;;   # 36..38 i32.xor
 ;;     mov eax, esi
-;;   # 38 i32.xor
 ;;     xor eax, edi
 ;;   # 39 end
 ;;     leave

@@ -87,94 +87,74 @@
 ;;     mov rbp, rsp
 ;;     sub rsp, 0x10
 ;;     mov qword ptr [rbp - 8], r15
-;;   # 0 local.get 0
-;;   # 3 if
+;;   # 0..3 if
 ;;     cmp eax, 3
 ;;     jae b2
 ;; b1:
-;;   # 4 i32.const 0
-;;   # 5 return
+;;   # 4..5 return
 ;;     xor ecx, ecx
 ;;     jmp b18
 ;; b2:
-;;   # 7 i32.const 2
-;;   # 9 loop
+;;   # 7..9 loop
 ;;     mov ecx, 2
 ;; b3:
-;;   # 10 local.get 1
-;;   # 12 i32.store8 offset=1024
+;;   # 10..12 i32.store8 offset=1024
 ;;     mov byte ptr [r14 + rcx + 0x400], 1                 ; memory, opcode 12
-;;   # 16 local.tee 1
+;;   # 13..16 local.tee 1
 ;;     add ecx, 1
-;;   # 19 br_if 0
+;;   # 17..19 br_if 0
 ;;     cmp eax, ecx
 ;;     jne b3
 ;; b4:
-;;   # 20 end
-;;   # 21 i32.const 2
-;;   # 23 loop
+;;   # 20..23 loop
 ;;     mov ecx, 2
 ;;     xor edx, edx
 ;; b6:
-;;   # 24 block
+;;   # 24..28 local.tee 2
 ;;     mov ebx, ecx
-;;   # 28 local.tee 2
 ;;     imul ebx, ecx
-;;   # 31 br_if 0
+;;   # 29..31 br_if 0
 ;;     cmp ebx, eax
 ;;     jae b10
 ;; b7:
-;;   # 32 local.get 1
-;;   # 33 i32.load8_u offset=1024
+;;   # 32..33 i32.load8_u offset=1024
 ;;     movzx edx, byte ptr [r14 + rcx + 0x400]             ; memory, opcode 33
-;;   # 35 br_if 0
+;;   # 34..35 br_if 0
 ;;     test edx, edx
 ;;     je b10
 ;; b8:
-;;   # 36 loop
-;;   # 37 local.get 2
-;;   # 39 i32.store8 offset=1024
+;;   # 36..39 i32.store8 offset=1024
 ;;     mov byte ptr [r14 + rbx + 0x400], 0                 ; memory, opcode 39
-;;   # 43 local.tee 2
+;;   # 40..43 local.tee 2
 ;;     add ebx, ecx
-;;   # 46 br_if 0
+;;   # 44..46 br_if 0
 ;;     cmp ebx, eax
 ;;     jb b8
 ;; b10:
-;;   # 47 end
-;;   # 48 end
-;;   # 49 local.get 1
-;;   # 52 local.tee 1
+;;   # 47..52 local.tee 1
 ;;     add ecx, 1
-;;   # 55 br_if 0
+;;   # 53..55 br_if 0
 ;;     cmp eax, ecx
 ;;     jne L0
 ;; b13:
-;;   # 56 end
-;;   # 57 i32.const 2
-;;   # 59 loop
+;;   # 56..59 loop
 ;;     mov ecx, 2
 ;;     xor edx, edx
 ;; b15:
-;;   # 60 local.get 3
-;;   # 62 i32.load8_u offset=1024
+;;   # 60..62 i32.load8_u offset=1024
 ;;     movzx esi, byte ptr [r14 + rcx + 0x400]             ; memory, opcode 62
-;;   # 64 local.set 3
+;;   # 63..64 local.set 3
 ;;     add edx, esi
-;;   # 68 local.tee 1
+;;   # 65..68 local.tee 1
 ;;     add ecx, 1
-;;   # 71 br_if 0
+;;   # 69..71 br_if 0
 ;;     cmp eax, ecx
 ;;     jne b15
 ;; b16:
-;;   # 72 end
-;;   # 73 local.get 3
-;;   # 74 end
+;;   # 72..74 end
 ;;     mov ecx, edx
 ;; b18:
-;;   # 75 behind the last opcode
 ;;     mov eax, ecx
-;;   # 74 end
 ;;     leave
 ;;     ret
 ;; L0:

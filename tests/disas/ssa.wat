@@ -147,3 +147,4 @@
 ;;   12: locals rax, rcx, 0 | operands (i32.gt_s rax 0)
 ;;   13: locals rax, rcx, 0 | operands -
 ;;   15: locals rax, rcx, 0 | operands rcx
+;; stack of opcode 0: again

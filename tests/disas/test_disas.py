@@ -96,8 +96,8 @@ def test_inner_loops_stay_in_registers(golden_file: Golden, level: str) -> None:
         compiled = golden_file.compile(Show(Stage.EMIT, function, level))
         module = golden_file.module
         body = decode_body(module, compiled.func.index - module.imported_functions)
-        text = print_code(compiled.emitted, body.opcodes, body.immediates)
-        flow = Flow([line for line in text.splitlines()[1:] if not line.strip().startswith("#")])
+        text = print_code(compiled.emitted, (), body)
+        flow = Flow(text.splitlines()[1:])
         loops = flow.inner_loops(set(range(len(flow.blocks))))
         assert len(loops) == count, f"{function} has {len(loops)} innermost loops:\n{text}"
         for loop in loops:

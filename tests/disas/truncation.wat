@@ -20,8 +20,7 @@
 ;;     mov rbp, rsp
 ;;     sub rsp, 0x10
 ;;     mov qword ptr [rbp - 8], r15
-;;   # 0 local.get 0
-;;   # 1 i32.trunc_f64_s
+;;   # 0..1 i32.trunc_f64_s
 ;;     cvttsd2si rax, xmm0
 ;;     movsxd r11, eax
 ;;     cmp r11, rax
@@ -39,8 +38,7 @@
 ;;     mov rbp, rsp
 ;;     sub rsp, 0x10
 ;;     mov qword ptr [rbp - 8], r15
-;;   # 0 local.get 0
-;;   # 1 i32.trunc_sat_f64_s
+;;   # 0..1 i32.trunc_sat_f64_s
 ;;     movaps xmm15, xmm0
 ;;     ucomisd xmm15, xmm15
 ;;     jp L0
@@ -62,8 +60,7 @@
 ;;     mov rbp, rsp
 ;;     sub rsp, 0x10
 ;;     mov qword ptr [rbp - 8], r15
-;;   # 0 local.get 0
-;;   # 1 i64.trunc_sat_f32_u
+;;   # 0..1 i64.trunc_sat_f32_u
 ;;     xorps xmm15, xmm15
 ;;     ucomiss xmm0, xmm15
 ;;     jbe L3

@@ -1,14 +1,15 @@
 """Machine code as text: disassembly with labels, the opcode of each stop point, the kind of each trap site.
 
     b1:
-      # 3 i32.lt_s
+      # 0..3 if [i32]
         cmp eax, 2
         jge L1
     L1:
         hlt                                             ; unreachable, opcode 12
 
-There are no addresses: jumps inside the function go to labels, so that one more byte somewhere changes one line. Jump
-tables and constants behind the code are not shown.
+A line `# 0..3 if` is the stop point of opcodes 0 to 3, of which only the last has code: it is named. There are no
+addresses: jumps inside the function go to labels, so that one more byte somewhere changes one line. Jump tables and
+constants behind the code are not shown.
 """
 
 from __future__ import annotations
@@ -37,13 +38,18 @@ class TrapSite(Protocol):
     def kind(self) -> str: ...
 
 
+class Text(Protocol):
+    """What is read of a body: trapline.wasm.body.Body."""
+
+    opcodes: list[int]
+    immediates: list[object]
+
+
 class Code(Protocol):
     """What is read of an emitted function: trapline.compile.x86_64.emit.Emitted."""
 
     @property
     def code(self) -> bytes: ...
-    @property
-    def stops(self) -> Sequence[tuple[int, int]]: ...
     @property
     def traps(self) -> Sequence[TrapSite]: ...
     @property
@@ -87,26 +93,45 @@ def _comments(emitted: Code) -> dict[int, list[str]]:
     return comments
 
 
+def _stop_lines(stops: Sequence[tuple[int, int]], body: Text) -> dict[int, list[str]]:
+    """The stop points at each offset, a line for opcodes in a row."""
+    runs: dict[int, list[list[int]]] = {}
+    for offset, opcode in stops:
+        of_offset = runs.setdefault(offset, [])
+        if of_offset and of_offset[-1][-1] == opcode - 1:
+            of_offset[-1].append(opcode)
+        else:
+            of_offset.append([opcode])
+    lines: dict[int, list[str]] = {}
+    for offset, found in runs.items():
+        for run in found:
+            numbers = f"{run[0]}..{run[-1]}" if len(run) > 1 else str(run[0])
+            lines.setdefault(offset, []).append(
+                f"  # {numbers} {opcode_text(body.opcodes[run[-1]], body.immediates[run[-1]])}"
+            )
+    return lines
+
+
 def print_code(
-    emitted: Code, opcodes: list[int], immediates: list[object], *, arch: str = "x86_64", offsets: bool = False
+    emitted: Code, stops: Sequence[tuple[int, int]], body: Text, *, arch: str = "x86_64", offsets: bool = False
 ) -> str:
-    """The code of a function as text. `offsets` puts that of each instruction, in hex, at the start of its line."""
+    """The code of a function as text.
+
+    `stops`: (offset, opcode index) of each stop point, sorted. `offsets` puts that of each instruction, in hex, at the
+    start of its line.
+    """
     code, data_start = emitted.code, emitted.data_start
     instructions = disassemble(code[:data_start], 0, arch=arch)
     labels = _labels(emitted, instructions)
     comments = _comments(emitted)
-    stops: dict[int, list[int]] = {}
-    for offset, pos in emitted.stops:
-        stops.setdefault(offset, []).append(pos)
+    stop_lines = _stop_lines(stops, body)
     margin = " " * 6 if offsets else ""
     lines = [f"{len(code)} bytes" + (f", of them {len(code) - data_start} of data" if data_start < len(code) else "")]
     for instruction in instructions:
         at = instruction.address
         if at in labels:
             lines.append(f"{margin}{labels[at]}:")
-        for pos in stops.get(at, ()):
-            text = opcode_text(opcodes[pos], immediates[pos]) if pos < len(opcodes) else "behind the last opcode"
-            lines.append(f"{margin}  # {pos} {text}")
+        lines += [f"{margin}{line}" for line in stop_lines.get(at, ())]
         target = _jump_target(instruction, data_start)
         shown = instruction.text if target is None else f"{instruction.mnemonic} {labels[target]}"
         line = f"{at:5x} " if offsets else ""

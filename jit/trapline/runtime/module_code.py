@@ -13,14 +13,15 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from trapline import tuning
+from trapline import dump, tuning
 from trapline.compile.frame_table import CALL, FrameTable
-from trapline.compile.pipeline import Compiled, compile_function, to_ssa
+from trapline.compile.pipeline import Compiled, compile_defined, compile_function, to_ssa
 from trapline.compile.tabulate import tabulate
 from trapline.compile.x86_64.emit import TrapRow
 from trapline.compile.x86_64.shapes import X86_64
 from trapline.compile.x86_64.target import Target
 from trapline.compile.x86_64.thunks import LAZY_BYTES, lazy_thunks
+from trapline.dump import Stage, Watch
 from trapline.errors import WasmFrameInfo
 from trapline.runtime.code import CodeImage, Mapped
 from trapline.runtime.engine import type_number
@@ -113,19 +114,21 @@ class ModuleCode:
 
     # ---- compiling ----
 
-    def compiled(self, defined: int) -> Compiled:
+    def compiled(self, defined: int, watch: Watch | None = None) -> Compiled:
         """Everything the compiler knows of a function: deterministic, so that it need not be kept."""
         module = self.module
+        if watch:
+            return compile_defined(module, defined, self.full, self.target, watch)
         body = self.body(defined)
         index = module.imported_functions + defined
         func = to_ssa(index, body, module.function_types[index], self._environment, self.full)
-        return compile_function(func, self.full, self.target)
+        return compile_function(func, self.full, self.target, body)
 
-    def function_code(self, defined: int) -> FunctionCode:
+    def function_code(self, defined: int, watch: Watch | None = None) -> FunctionCode:
         """A function's code before it has a place."""
         found = self._ready.get(defined)
         if found is None:
-            emitted = self.compiled(defined).emitted
+            emitted = self.compiled(defined, watch).emitted
             rows = tuple(sorted(emitted.traps, key=lambda row: row.offset))
             data_bytes = len(emitted.code) - emitted.data_start
             found = FunctionCode(emitted.code, rows, tuple(emitted.type_fixups), data_bytes)
@@ -137,7 +140,8 @@ class ModuleCode:
         with self._lock:
             if self._entries[defined]:
                 return self._entries[defined]
-            found = self.function_code(defined)
+            watch = dump.watch(index, self.module)
+            found = self.function_code(defined, watch)
             code = bytearray(found.code)
             for offset, type_index in found.type_fixups:
                 struct.pack_into("<I", code, offset, type_number(self.module.types[type_index]))
@@ -145,6 +149,8 @@ class ModuleCode:
             self._starts.append(offset)
             self._placed.append((offset, defined, found))
             entry = self._entries[defined] = self.image.base + offset
+            if watch:
+                watch(Stage.PLACE, lambda: f"[{offset:#x}, {offset + len(code):#x}) of image {self.image.name}")
             for instance in list(self._instances):
                 instance.set_entry(defined, entry)
             return entry
