@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import platform
 from pathlib import Path
 
 import pytest
@@ -183,6 +184,37 @@ def test_the_environment(module_file: Path, run_python: RunPython) -> None:
     assert run(TRAPLINE_DUMP="lower,emit@double") == text, "dumps hold nothing that changes from run to run"
     assert run(TRAPLINE_DUMP="dead", TRAPLINE_ONLY="2..") == run(TRAPLINE_DUMP="dead@nothing")
     assert run(TRAPLINE_DUMP="emit", TRAPLINE_ONLY="..0").count("== emit") == 2
+
+
+RUN = """
+import sys, trapline
+engine = trapline.Engine()
+module = trapline.Module(engine, open(sys.argv[1], "rb").read())
+linker = trapline.Linker(engine)
+linker.define_func("host", "log", None, print)
+exports = linker.instantiate(trapline.Store(engine), module).exports
+assert exports["twice"](21) == 42
+try:
+    exports["fail"]()
+except trapline.WasmTrap:
+    pass
+"""
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="code is emitted for x86-64 only")
+def test_code_that_runs(tmp_path: Path, run_python: RunPython) -> None:
+    """What TRAPLINE_DUMP shows of a program: a function when it is compiled and placed, a trap when it stops."""
+    path = tmp_path / "small.wasm"
+    path.write_bytes(parse_text(SOURCE.replace("(func $nothing)", '(func (export "fail") unreachable)')))
+    finished = run_python(RUN, str(path), env={"TRAPLINE_DUMP": "lower@double,place,trap"})
+    assert finished.returncode == 0, finished
+    assert [line for line in finished.stderr.splitlines() if line.startswith("==")] == [
+        "== lower: function 1 (double)",
+        "== place: function 1 (double)",
+        "== place: function 2 (fail)",
+        "== trap: function 2 (fail)",
+    ]
+    assert "\nunreachable at 0x" in finished.stderr
 
 
 def test_an_environment_that_cannot_be_read(module_file: Path, run_python: RunPython) -> None:
