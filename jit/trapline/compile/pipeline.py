@@ -96,17 +96,22 @@ def to_ssa(
 def compile_function(
     func: Func, full: bool, target: Target, body: Body | None = None, watch: Watch | None = None
 ) -> Compiled:
-    """SSA to x86-64. `body` is for the watch."""
+    """SSA to x86-64. `body` is for the watch and for TRAPLINE_CHECK. Raises CheckError under the latter."""
     live = analyse(func, full)
     machine = X86_64(target.features.sse41)
     allocation = allocate(func, live, machine)
     if watch:
         watch(Stage.ALLOCATE, lambda: print_allocation(func, allocation, place_text))
     emitted = emit(func, allocation, target)
-    if watch and body is not None:
+    if (watch or dump.CHECKING) and body is not None:
         table = tabulate(func, allocation, emitted, body, machine, full)
-        watch(Stage.EMIT, lambda: print_code(emitted, table.stops, body))
-        watch(Stage.TABLE, lambda: print_table(table, place_text))
+        if watch:
+            watch(Stage.EMIT, lambda: print_code(emitted, table.stops, body))
+            watch(Stage.TABLE, lambda: print_table(table, place_text))
+        if dump.CHECKING:
+            from trapline.compile.checker import check  # as large as the compiler, and seldom asked for
+
+            check(func, allocation, emitted, body, machine, table, full)
     return Compiled(func, allocation, emitted)
 
 

@@ -9,6 +9,7 @@ own instruction: no place that the state names has been given up yet.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 from trapline.compile.allocate import Allocation, Machine, Step
@@ -45,7 +46,7 @@ class Source(Protocol):
     """What emission leaves (x86_64/emit.py, Emitted)."""
 
     @property
-    def traps(self) -> list[SourceRow]: ...
+    def traps(self) -> Sequence[SourceRow]: ...
     @property
     def step_offsets(self) -> list[list[int]]: ...
     @property

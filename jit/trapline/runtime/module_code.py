@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from trapline import dump, tuning
 from trapline.compile.frame_table import CALL, FrameTable
-from trapline.compile.pipeline import Compiled, compile_defined, compile_function, to_ssa
+from trapline.compile.pipeline import Compiled, ModuleTypes, compile_defined, compile_function, to_ssa
 from trapline.compile.tabulate import tabulate
 from trapline.compile.x86_64.emit import TrapRow
 from trapline.compile.x86_64.shapes import X86_64
@@ -27,7 +27,6 @@ from trapline.runtime.code import CodeImage, Mapped
 from trapline.runtime.engine import type_number
 from trapline.wasm.body import Body, decode_body
 from trapline.wasm.module import Module as WasmModule
-from trapline.wasm.types import FuncType
 from trapline.wasm.validate_body import validate_body
 
 if TYPE_CHECKING:
@@ -62,26 +61,6 @@ class ModuleImage(CodeImage):
     owner: weakref.ref[ModuleCode]
 
 
-class _Environment:
-    """What lowering asks of the module."""
-
-    def __init__(self, module: WasmModule) -> None:
-        self._module = module
-
-    def type_of(self, type_index: int) -> FuncType:
-        return self._module.types[type_index]
-
-    def type_of_function(self, function_index: int) -> FuncType:
-        return self._module.function_types[function_index]
-
-    def type_of_global(self, global_index: int) -> tuple[int, bool]:
-        found = self._module.globals[global_index]
-        return found.value, found.mutable
-
-    def type_of_table(self, table_index: int) -> int:
-        return self._module.tables[table_index].element
-
-
 class ModuleCode:
     """`full` keeps every value that a state names; `ready` holds functions that are compiled already, as from an
     artifact, by defined index."""
@@ -94,7 +73,7 @@ class ModuleCode:
         self.target = target
         self.full = full
         self.layout = target.layout
-        self._environment = _Environment(module)
+        self._environment = ModuleTypes(module)
         self._lock = threading.RLock()
         self._ready = {} if ready is None else ready
         self._entries: list[int] = [0] * len(module.code)
