@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import RunPython
+from tests.reference.generate import generate
 from trapline import dump
 from trapline.cli import main
 from trapline.dump import Request, Stage, Watch, legend, parse_range, parse_requests
@@ -223,3 +224,19 @@ def test_an_environment_that_cannot_be_read(module_file: Path, run_python: RunPy
         assert finished.returncode == 1, finished
         assert f"{next(iter(env))}: found 'foo'" in finished.stderr
         assert "Traceback" not in finished.stderr
+
+
+@pytest.mark.parametrize("level", ["full", "live"])
+def test_every_stage_prints_whatever_there_is(
+    tmp_path: Path, level: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Generated modules hold every opcode and value type."""
+    for seed in range(12):
+        path = tmp_path / f"{seed}.wasm"
+        path.write_bytes(generate(seed, 60).content)
+        assert main(["dump", str(path), "--stage", "all", "--debug", level]) == 0
+        first = capsys.readouterr().out
+        assert first.count("\n== emit: ") == first.count("\n== table: ") > 0
+        assert "(bad)" not in first
+        assert main(["dump", str(path), "--stage", "all", "--debug", level]) == 0
+        assert capsys.readouterr().out == first

@@ -17,12 +17,12 @@ from trapline.compile.ir import Op
 from trapline.compile.places import Constant, Entry, Expression, Incoming, Outgoing, Place, Register, Slot
 from trapline.compile.print_ssa import constant_text
 from trapline.wasm.opcodes import OPCODES, opcode_name
-from trapline.wasm.types import I32
+from trapline.wasm.types import EXTERNREF, I32
 
 __all__ = ["print_table"]
 
-_SELECT: Final = 0x1B
-"""Its operands are of the result's type, but for the last."""
+_TYPES: Final = {code: row.operands for code, row in OPCODES.items() if code != 0x1B}
+"""Of the operands of what can be computed from places; select's first two are of the type of its result."""
 
 RegisterText = Callable[[int], str]
 """The name of a register by its number as a place."""
@@ -42,7 +42,7 @@ def _place(place: Place, type_: int, register_text: RegisterText) -> str:
             return constant_text(type_, bits)
         case Expression(op, imm, args):
             name = opcode_name(op) if op >= 0 else Op(op).name.lower()
-            types = OPCODES[op].operands if op in OPCODES and op != _SELECT else (type_, type_, I32)
+            types = _TYPES.get(op, (type_, type_, I32)) or (EXTERNREF,)  # ref.is_null takes any reference
             operands = [_place(arg, types[number], register_text) for number, arg in enumerate(args)]
             return f"({' '.join([name, *([] if imm is None else [str(imm)]), *operands])})"
     return "gone"
