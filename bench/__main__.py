@@ -3,8 +3,8 @@
 Questions are the files of this folder; without names, all of them run. --quick takes a tenth of the batches and
 writes nothing.
 
-A question is a module with a TITLE and `cases()`, whose rows are nanoseconds an operation; or one with `rows(quick)`,
-`table(title, rows)` and `readme(rows)`, which measures in its own way.
+A question is a module with a TITLE and `cases()`, whose rows are nanoseconds an operation; or one with `rows(quick)`
+and `table(title, rows)`, which measures in its own way. `readme(rows)` is what goes between its markers in the README.
 """
 
 from __future__ import annotations

@@ -37,7 +37,9 @@ class SpeedRow:
 
 def _compile(program: Program, full: bool, seconds: float) -> tuple[float, int, int, int]:
     """(seconds, functions, opcodes, bytes of code) of the fastest round."""
+    from trapline.compile.instance import InstanceLayout
     from trapline.compile.pipeline import compile_defined
+    from trapline.compile.x86_64.target import Target
     from trapline.wasm.decode import decode
     from trapline.wasm.validate import validate
 
@@ -51,8 +53,9 @@ def _compile(program: Program, full: bool, seconds: float) -> tuple[float, int, 
         module = decode(content)
         validate(module)
         functions = len(module.code)
+        target = Target(InstanceLayout(module))
         for index in range(functions):
-            compiled = compile_defined(module, index, full)
+            compiled = compile_defined(module, index, full, target)
             opcodes += len(compiled.func.stack_at) - 1
             code_bytes += len(compiled.emitted.code)
         best_s = min(best_s, time.perf_counter() - start)

@@ -12,6 +12,7 @@ it includes making the module and compiling, which trapline does function by fun
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import math
 import os
@@ -205,6 +206,8 @@ def measure_program(program: Program, seconds: float) -> ProgramRow:
         "full": lambda: Trapline(program, "full"),
         "live": lambda: Trapline(program, "live"),
     }
+    importlib.import_module("trapline")
+    importlib.import_module("wasmtime")
     wanted = expected_of(program)
     runners: dict[str, Runner] = {}
     first_s: dict[str, float] = {}

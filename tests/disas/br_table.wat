@@ -27,90 +27,68 @@
     end i32.const 50))
 
 ;; == emit: function 0 (few), full
-;; 54 bytes
+;; 51 bytes
 ;;     test dword ptr [rsp - 0x8010], eax                  ; stack, opcode 0
 ;;     push rbp
 ;;     mov rbp, rsp
 ;;     sub rsp, 0x10
 ;;     mov qword ptr [rbp - 8], r15
-;;   # 0 block
-;;   # 4 br_table 0 1 2
-;;     cmp eax, 0
-;;     je L0
+;;   # 0..4 br_table 0 1 2
 ;;     cmp eax, 1
-;;     je L1
-;;     jmp L2
-;; L0:
-;;   # 6 i32.const 100
-;;   # 7 return
+;;     jb b1
+;;     je b2
+;;     jmp b3
+;; b1:
+;;   # 6..7 return
 ;;     mov ecx, 0x64
-;;     jmp L3
-;; L1:
-;;   # 9 i32.const 101
-;;   # 10 return
+;;     jmp b4
+;; b2:
+;;   # 9..10 return
 ;;     mov ecx, 0x65
-;;     jmp L3
-;; L2:
-;;   # 12 i32.const -1
-;;   # 13 end
+;;     jmp b4
+;; b3:
+;;   # 12..13 end
 ;;     mov ecx, 0xffffffff
-;; L3:
-;;   # 14 end
+;; b4:
 ;;     mov eax, ecx
-;;   # 13 end
 ;;     leave
 ;;     ret
 ;; == emit: function 1 (many), full
-;; 93 bytes
+;; 108 bytes, of them 28 of data
 ;;     test dword ptr [rsp - 0x8010], eax                  ; stack, opcode 0
 ;;     push rbp
 ;;     mov rbp, rsp
 ;;     sub rsp, 0x10
 ;;     mov qword ptr [rbp - 8], r15
-;;   # 0 block
-;;   # 6 br_table 0 1 2 3 4 2 0 1
-;;     cmp eax, 0
-;;     je L0
-;;     cmp eax, 1
-;;     je L1
-;;     cmp eax, 2
-;;     je L2
-;;     cmp eax, 3
-;;     je L3
-;;     cmp eax, 4
-;;     je L4
-;;     cmp eax, 5
-;;     je L2
-;;     cmp eax, 6
-;;     je L0
-;;     jmp L1
+;;   # 0..6 br_table 0 1 2 3 4 2 0 1
+;;     cmp eax, 7
+;;     jae L0
+;;     lea r11, [rip + 0x31]
+;;     movsxd r10, dword ptr [r11 + rax*4]
+;;     add r11, r10
+;;     jmp r11
 ;; L0:
-;;   # 8 i32.const 10
-;;   # 9 return
+;;     jmp b2
+;; b1:
+;;   # 8..9 return
 ;;     mov ecx, 0xa
-;;     jmp L5
-;; L1:
-;;   # 11 i32.const 20
-;;   # 12 return
+;;     jmp b6
+;; b2:
+;;   # 11..12 return
 ;;     mov ecx, 0x14
-;;     jmp L5
-;; L2:
-;;   # 14 i32.const 30
-;;   # 15 return
+;;     jmp b6
+;; b3:
+;;   # 14..15 return
 ;;     mov ecx, 0x1e
-;;     jmp L5
-;; L3:
-;;   # 17 i32.const 40
-;;   # 18 return
+;;     jmp b6
+;; b4:
+;;   # 17..18 return
 ;;     mov ecx, 0x28
-;;     jmp L5
-;; L4:
-;;   # 20 i32.const 50
-;;   # 21 end
+;;     jmp b6
+;; b5:
+;;   # 20..21 end
 ;;     mov ecx, 0x32
-;; L5:
-;;   # 22 end
+;; b6:
 ;;     mov eax, ecx
-;;   # 21 end
 ;;     leave
 ;;     ret

@@ -38,43 +38,40 @@
 ;;     mov rbp, rsp
 ;;     sub rsp, 0x10
 ;;     mov qword ptr [rbp - 8], r15
-;;   # 0 local.get 0
-;;   # 3 if [i32]
+;;   # 0..3 if [i32]
 ;;     cmp rax, rcx
-;;     jae L0
-;;   # 4 i32.const 1
-;;   # 5 else
+;;     jae b2
+;; b1:
+;;   # 4..5 else
 ;;     mov edx, 1
-;;     jmp L1
-;; L0:
-;;   # 6 i32.const 2
-;;   # 7 end
+;;     jmp b3
+;; b2:
+;;   # 6..7 end
 ;;     mov edx, 2
-;; L1:
+;; b3:
 ;;   # 8 end
 ;;     mov eax, edx
 ;;     leave
 ;;     ret
 ;; == emit: function 1 (value), full
-;; 41 bytes
+;; 39 bytes
 ;;     test dword ptr [rsp - 0x8010], eax                  ; stack, opcode 0
 ;;     push rbp
 ;;     mov rbp, rsp
 ;;     sub rsp, 0x10
 ;;     mov qword ptr [rbp - 8], r15
-;;   # 0 local.get 0
-;;   # 2 i32.ge_s
+;;   # 0..2 i32.ge_s
+;;     xor edx, edx
 ;;     cmp eax, ecx
 ;;     setge dl
-;;     movzx edx, dl
-;;   # 4 i32.eqz
+;;   # 3..4 i32.eqz
+;;     xor ebx, ebx
 ;;     test eax, eax
 ;;     sete bl
-;;     movzx ebx, bl
 ;;   # 5 i32.add
 ;;     add edx, ebx
-;;     mov eax, edx
 ;;   # 6 end
+;;     mov eax, edx
 ;;     leave
 ;;     ret
 ;; == emit: function 2 (floats), full
@@ -84,29 +81,25 @@
 ;;     mov rbp, rsp
 ;;     sub rsp, 0x10
 ;;     mov qword ptr [rbp - 8], r15
-;;   # 0 local.get 0
-;;   # 2 f64.lt
+;;   # 0..2 f64.lt
 ;;     ucomisd xmm1, xmm0
 ;;     seta al
 ;;     movzx eax, al
 ;;   # 3 if
 ;;     test eax, eax
-;;     je L0
-;;   # 4 i32.const 7
-;;   # 5 return
+;;     je b2
+;; b1:
+;;   # 4..5 return
 ;;     mov eax, 7
-;;     jmp L1
-;; L0:
-;;   # 7 local.get 0
-;;   # 9 f64.eq
+;;     jmp b3
+;; b2:
+;;   # 7..9 f64.eq
 ;;     ucomisd xmm0, xmm1
 ;;     setnp r11b
 ;;     sete al
 ;;     and al, r11b
 ;;     movzx eax, al
-;; L1:
-;;   # 10 end
-;;   # 11 end
+;; b3:
 ;;   # 10 end
 ;;     leave
 ;;     ret

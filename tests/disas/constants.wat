@@ -23,9 +23,8 @@
 ;;     mov rbp, rsp
 ;;     sub rsp, 0x10
 ;;     mov qword ptr [rbp - 8], r15
-;;   # 0 i32.const 6
+;;   # 0..3 end
 ;;     mov eax, 0x2a
-;;   # 3 end
 ;;     leave
 ;;     ret
 ;; == emit: function 1 (wide), full
@@ -35,27 +34,24 @@
 ;;     mov rbp, rsp
 ;;     sub rsp, 0x10
 ;;     mov qword ptr [rbp - 8], r15
-;;   # 0 local.get 0
+;;   # 0..2 i64.xor
 ;;     movabs rcx, 0x123456789abcdef
 ;;     mov rdx, rax
-;;   # 2 i64.xor
 ;;     xor rdx, rcx
-;;   # 4 i64.and
+;;   # 3..4 i64.and
 ;;     and rdx, 0xfffffffffffffffb
-;;     mov rax, rdx
 ;;   # 5 end
+;;     mov rax, rdx
 ;;     leave
 ;;     ret
 ;; == emit: function 2 (float), full
-;; 32 bytes
+;; 36 bytes, of them 7 of data
 ;;     test dword ptr [rsp - 0x8010], eax                  ; stack, opcode 0
 ;;     push rbp
 ;;     mov rbp, rsp
 ;;     sub rsp, 0x10
 ;;     mov qword ptr [rbp - 8], r15
-;;   # 0 f32.const nan:0x7fa00000
-;;     mov r11d, 0x7fa00000
-;;     movq xmm0, r11
-;;   # 1 end
+;;   # 0..1 end
+;;     movss xmm0, dword ptr [rip + 5]
 ;;     leave
 ;;     ret

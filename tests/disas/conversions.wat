@@ -24,8 +24,7 @@
 ;;     mov rbp, rsp
 ;;     sub rsp, 0x10
 ;;     mov qword ptr [rbp - 8], r15
-;;   # 0 local.get 0
-;;   # 1 i32.wrap_i64
+;;   # 0..1 i32.wrap_i64
 ;;     mov ecx, eax
 ;;   # 2 i32.extend8_s
 ;;     movsx ecx, cl
@@ -33,8 +32,8 @@
 ;;     movsxd rdx, ecx
 ;;   # 4 i64.extend16_s
 ;;     movsx rcx, dx
-;;     mov rax, rcx
 ;;   # 5 end
+;;     mov rax, rcx
 ;;     leave
 ;;     ret
 ;; == emit: function 1 (floats), full
@@ -44,8 +43,7 @@
 ;;     mov rbp, rsp
 ;;     sub rsp, 0x10
 ;;     mov qword ptr [rbp - 8], r15
-;;   # 0 local.get 0
-;;   # 1 f64.convert_i32_s
+;;   # 0..1 f64.convert_i32_s
 ;;     xorps xmm0, xmm0
 ;;     cvtsi2sd xmm0, eax
 ;;   # 2 f32.demote_f64
@@ -60,8 +58,7 @@
 ;;     mov rbp, rsp
 ;;     sub rsp, 0x10
 ;;     mov qword ptr [rbp - 8], r15
-;;   # 0 local.get 0
-;;   # 1 f64.convert_i64_u
+;;   # 0..1 f64.convert_i64_u
 ;;     xorps xmm0, xmm0
 ;;     test rax, rax
 ;;     js L0

@@ -23,9 +23,8 @@
 ;;     mov rbp, rsp
 ;;     sub rsp, 0x10
 ;;     mov qword ptr [rbp - 8], r15
-;;   # 0 local.get 0
+;;   # 0..2 i32.div_s
 ;;     mov ebx, eax
-;;   # 2 i32.div_s
 ;;     cdq
 ;;     idiv ecx                                            ; division, opcode 2
 ;;   # 3 end
@@ -38,9 +37,8 @@
 ;;     mov rbp, rsp
 ;;     sub rsp, 0x10
 ;;     mov qword ptr [rbp - 8], r15
-;;   # 0 local.get 0
+;;   # 0..2 i64.rem_s
 ;;     mov rbx, rax
-;;   # 2 i64.rem_s
 ;;     cmp rcx, -1
 ;;     jne L0
 ;;     xor edx, edx
@@ -49,8 +47,8 @@
 ;;     cqo
 ;;     idiv rcx                                            ; division, opcode 2
 ;; L1:
-;;     mov rax, rdx
 ;;   # 3 end
+;;     mov rax, rdx
 ;;     leave
 ;;     ret
 ;; == emit: function 2 (by_ten), full
@@ -60,10 +58,9 @@
 ;;     mov rbp, rsp
 ;;     sub rsp, 0x10
 ;;     mov qword ptr [rbp - 8], r15
-;;   # 0 local.get 0
+;;   # 0..2 i32.div_u
 ;;     mov ecx, 0xa
 ;;     mov ebx, eax
-;;   # 2 i32.div_u
 ;;     xor edx, edx
 ;;     div ecx                                             ; division, opcode 2
 ;;   # 3 end

@@ -21,91 +21,80 @@
     end))
 
 ;; == emit: function 0 (fib), full
-;; 88 bytes
-;;     test dword ptr [rsp - 0x8020], eax                  ; stack, opcode 0
+;; 75 bytes
+;; L0:
+;;     test dword ptr [rsp - 0x8030], eax                  ; stack, opcode 0
 ;;     push rbp
 ;;     mov rbp, rsp
-;;     sub rsp, 0x20
+;;     sub rsp, 0x30
 ;;     mov qword ptr [rbp - 8], r15
-;;     mov qword ptr [rbp - 0x10], rax
-;;   # 0 local.get 0
-;;   # 3 if [i32]
+;;     mov dword ptr [rbp - 0x10], eax
+;;   # 0..3 if [i32]
 ;;     cmp eax, 2
-;;     jge L0
-;;   # 4 local.get 0
-;;   # 5 else
+;;     jge b2
+;; b1:
+;;   # 4..5 else
 ;;     mov ecx, eax
-;;     jmp L1
-;; L0:
-;;   # 6 local.get 0
-;;     mov ecx, eax
-;;   # 8 i32.sub
-;;     sub ecx, 1
-;;     mov eax, ecx
+;;     jmp b3
+;; b2:
+;;   # 6..8 i32.sub
+;;     lea ecx, [rax - 1]
+;;     mov dword ptr [rbp - 0x18], ecx
 ;;   # 9 call 0
-;;     mov r11, qword ptr [r15 + 0x28]
-;;     mov r11, qword ptr [r11]
-;;     call qword ptr [r11]                                ; call, opcode 9
-;;     mov qword ptr [rbp - 0x18], rax
-;;     mov rcx, qword ptr [rbp - 0x10]
-;;     mov edx, ecx
-;;   # 12 i32.sub
-;;     sub edx, 2
-;;     mov eax, edx
+;;     mov eax, ecx
+;;     call L0
+;;     mov dword ptr [rbp - 0x20], eax                     ; back from opcode 9
+;;   # 10..12 i32.sub
+;;     mov ecx, dword ptr [rbp - 0x10]
+;;     lea edx, [rcx - 2]
+;;     mov dword ptr [rbp - 0x28], edx
 ;;   # 13 call 0
-;;     mov r11, qword ptr [r15 + 0x28]
-;;     mov r11, qword ptr [r11]
-;;     call qword ptr [r11]                                ; call, opcode 13
-;;     mov rcx, qword ptr [rbp - 0x18]
+;;     mov eax, edx
+;;     call L0
 ;;   # 14 i32.add
+;;     mov ecx, dword ptr [rbp - 0x20]                     ; back from opcode 13
 ;;     add ecx, eax
 ;;   # 15 end
-;;     mov rax, qword ptr [rbp - 0x10]
-;; L1:
+;;     mov eax, dword ptr [rbp - 0x10]
+;; b3:
 ;;   # 16 end
 ;;     mov eax, ecx
 ;;     leave
 ;;     ret
 ;; == emit: function 0 (fib), live
-;; 80 bytes
+;; 64 bytes
+;; L0:
 ;;     test dword ptr [rsp - 0x8020], eax                  ; stack, opcode 0
 ;;     push rbp
 ;;     mov rbp, rsp
 ;;     sub rsp, 0x20
 ;;     mov qword ptr [rbp - 8], r15
-;;     mov qword ptr [rbp - 0x10], rax
-;;   # 0 local.get 0
-;;   # 3 if [i32]
+;;     mov dword ptr [rbp - 0x10], eax
+;;   # 0..3 if [i32]
 ;;     cmp eax, 2
-;;     jge L0
-;;   # 4 local.get 0
-;;   # 5 else
-;;     jmp L1
-;; L0:
-;;   # 6 local.get 0
-;;     mov ecx, eax
-;;   # 8 i32.sub
-;;     sub ecx, 1
-;;     mov eax, ecx
+;;     jge b2
+;; b1:
+;;   # 4..5 else
+;;     jmp b3
+;; b2:
+;;   # 6..8 i32.sub
+;;     lea ecx, [rax - 1]
 ;;   # 9 call 0
-;;     mov r11, qword ptr [r15 + 0x28]
-;;     mov r11, qword ptr [r11]
-;;     call qword ptr [r11]                                ; call, opcode 9
-;;     mov qword ptr [rbp - 0x18], rax
-;;     mov rcx, qword ptr [rbp - 0x10]
-;;   # 12 i32.sub
-;;     sub ecx, 2
 ;;     mov eax, ecx
+;;     call L0
+;;     mov dword ptr [rbp - 0x18], eax                     ; back from opcode 9
+;;   # 10..12 i32.sub
+;;     mov ecx, dword ptr [rbp - 0x10]
+;;     sub ecx, 2
 ;;   # 13 call 0
-;;     mov r11, qword ptr [r15 + 0x28]
-;;     mov r11, qword ptr [r11]
-;;     call qword ptr [r11]                                ; call, opcode 13
-;;     mov rcx, qword ptr [rbp - 0x18]
+;;     mov eax, ecx
+;;     call L0
 ;;   # 14 i32.add
+;;     mov ecx, dword ptr [rbp - 0x18]                     ; back from opcode 13
 ;;     add ecx, eax
 ;;   # 15 end
 ;;     mov eax, ecx
-;; L1:
+;; b3:
 ;;   # 16 end
 ;;     leave
 ;;     ret

@@ -3,6 +3,7 @@
 ;;! show emit signs full
 ;;! show emit least full
 ;;! show emit round full
+;;! show emit round full oldest
 (module
   (memory 1)
   (func $mean (param $at i32) (result f64)
@@ -27,49 +28,41 @@
     f64.floor))
 
 ;; == emit: function 0 (mean), full
-;; 57 bytes
+;; 64 bytes, of them 14 of data
 ;;     test dword ptr [rsp - 0x8010], eax                  ; stack, opcode 0
 ;;     push rbp
 ;;     mov rbp, rsp
 ;;     sub rsp, 0x10
 ;;     mov qword ptr [rbp - 8], r15
-;;   # 0 local.get 0
-;;   # 1 f64.load
+;;   # 0..1 f64.load
 ;;     movsd xmm0, qword ptr [r14 + rax]                   ; memory, opcode 1
-;;   # 3 f64.load offset=8
+;;   # 2..3 f64.load offset=8
 ;;     movsd xmm1, qword ptr [r14 + rax + 8]               ; memory, opcode 3
 ;;   # 4 f64.add
 ;;     addsd xmm0, xmm1
-;;     movabs r11, 0x3fe0000000000000
-;;     movq xmm1, r11
-;;   # 6 f64.mul
+;;   # 5..6 f64.mul
+;;     movsd xmm1, qword ptr [rip + 0xc]
 ;;     mulsd xmm0, xmm1
 ;;   # 7 end
 ;;     leave
 ;;     ret
 ;; == emit: function 1 (signs), full
-;; 76 bytes
+;; 96 bytes, of them 39 of data
 ;;     test dword ptr [rsp - 0x8010], eax                  ; stack, opcode 0
 ;;     push rbp
 ;;     mov rbp, rsp
 ;;     sub rsp, 0x10
 ;;     mov qword ptr [rbp - 8], r15
-;;   # 0 local.get 0
+;;   # 0..1 f32.neg
 ;;     movaps xmm2, xmm0
-;;   # 1 f32.neg
-;;     mov r11d, 0x80000000
-;;     movq xmm15, r11
-;;     xorps xmm2, xmm15
-;;   # 3 f32.copysign
-;;     mov r11d, 0x7fffffff
-;;     movq xmm15, r11
-;;     andps xmm2, xmm15
-;;     mov r11d, 0x80000000
-;;     movq xmm15, r11
+;;     xorps xmm2, xmmword ptr [rip + 0x23]
+;;   # 2..3 f32.copysign
+;;     andps xmm2, xmmword ptr [rip + 0x2c]
+;;     movaps xmm15, xmmword ptr [rip + 0x14]
 ;;     andps xmm15, xmm1
 ;;     orps xmm2, xmm15
-;;     movaps xmm0, xmm2
 ;;   # 4 end
+;;     movaps xmm0, xmm2
 ;;     leave
 ;;     ret
 ;; == emit: function 2 (least), full
@@ -79,9 +72,8 @@
 ;;     mov rbp, rsp
 ;;     sub rsp, 0x10
 ;;     mov qword ptr [rbp - 8], r15
-;;   # 0 local.get 0
+;;   # 0..2 f64.min
 ;;     movaps xmm2, xmm0
-;;   # 2 f64.min
 ;;     ucomisd xmm2, xmm1
 ;;     jp L0
 ;;     jne L1
@@ -93,8 +85,8 @@
 ;; L1:
 ;;     minsd xmm2, xmm1
 ;; L2:
-;;     movaps xmm0, xmm2
 ;;   # 3 end
+;;     movaps xmm0, xmm2
 ;;     leave
 ;;     ret
 ;; == emit: function 3 (round), full
@@ -104,10 +96,23 @@
 ;;     mov rbp, rsp
 ;;     sub rsp, 0x10
 ;;     mov qword ptr [rbp - 8], r15
-;;   # 0 local.get 0
-;;   # 1 f64.floor
+;;   # 0..1 f64.floor
 ;;     roundsd xmm1, xmm0, 9
-;;     movaps xmm0, xmm1
 ;;   # 2 end
+;;     movaps xmm0, xmm1
 ;;     leave
+;;     ret
+;; == emit: function 3 (round), full, oldest
+;; 34 bytes
+;;     test dword ptr [rsp - 0x8010], eax                  ; stack, opcode 0
+;;     push rbp
+;;     mov rbp, rsp
+;;     sub rsp, 0x10
+;;     mov qword ptr [rbp - 8], r15
+;;     movsd qword ptr [rbp - 0x10], xmm0
+;;   # 0..1 f64.floor
+;;     mov r11, qword ptr [r15 + 0x18]
+;;     call qword ptr [r11 + 0x78]
+;;   # 2 end
+;;     leave                                               ; back from opcode 1
 ;;     ret

@@ -1,11 +1,12 @@
 """Files of tests/disas: a module in the text format, directives on top, and below it what is expected of it.
 
     ;;; what the file shows
-    ;;! show STAGE FUNCTION full|live [checked]     the text that a stage makes of a function
+    ;;! show STAGE FUNCTION full|live OPTION...     the text that a stage makes of a function
     ;;! loops FUNCTION N                            the function has N innermost loops, which stay in registers
 
-Expected texts are comments behind the module, from the first line that begins with `;; ==`; `make bless` writes them.
-They are made for the oldest processor that is supported, so that they are the same everywhere.
+Options: `checked`, for a memory whose accesses are compared with its size; `oldest`, for a processor without any of
+`Features`, all of which are there otherwise. Expected texts are comments behind the module, from the first line that
+begins with `;; ==`; `make bless` writes them. They do not depend on the machine that makes them.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ import io
 from pathlib import Path
 from typing import NamedTuple
 
+from trapline.arch.x86_64.features import Features
+from trapline.compile.instance import InstanceLayout
 from trapline.compile.pipeline import Compiled, compile_defined
+from trapline.compile.x86_64.target import Target
 from trapline.dump import Stage, Watch, named
 from trapline.wasm.decode import decode
 from trapline.wasm.module import Module
@@ -24,6 +28,7 @@ from trapline.wasm.validate import validate
 FOLDER = Path(__file__).parent
 FILES = sorted(FOLDER.glob("*.wat"))
 EXPECTED = ";; =="
+OPTIONS = frozenset(["checked", "oldest"])
 
 
 class Show(NamedTuple):
@@ -31,12 +36,8 @@ class Show(NamedTuple):
 
     stage: Stage
     function: str
-    full: bool
-    checked: bool
-
-    @property
-    def title(self) -> str:
-        return ", ".join(["full" if self.full else "live", *(["checked"] if self.checked else [])])
+    level: str
+    options: tuple[str, ...] = ()
 
 
 class Golden:
@@ -57,8 +58,8 @@ class Golden:
 
     def _directive(self, words: list[str], where: str) -> None:
         match words:
-            case ["show", stage, function, ("full" | "live") as level, *rest] if rest in ([], ["checked"]):
-                self.shows.append(Show(Stage(stage), function, level == "full", bool(rest)))
+            case ["show", stage, function, ("full" | "live") as level, *rest] if OPTIONS.issuperset(rest):
+                self.shows.append(Show(Stage(stage), function, level, tuple(rest)))
             case ["loops", function, count]:
                 self.loops[function] = int(count)
             case _:
@@ -78,9 +79,11 @@ class Golden:
             index for index in range(len(module.function_types)) if module.function_name(index) == show.function
         ]
         assert len(indices) == 1, f"{self.path.name}: {len(indices)} functions are called {show.function}"
-        heading = f"{named(indices[0], show.function)}, {show.title}"
+        heading = ", ".join([named(indices[0], show.function), show.level, *show.options])
         watch = Watch([show.stage], heading, stream) if stream is not None else None
-        return compile_defined(module, indices[0] - module.imported_functions, show.full, watch)
+        features = Features() if "oldest" in show.options else Features(lzcnt=True, bmi1=True, popcnt=True, sse41=True)
+        target = Target(InstanceLayout(module), features, "checked" in show.options)
+        return compile_defined(module, indices[0] - module.imported_functions, show.level == "full", target, watch)
 
     def text(self) -> str:
         """What the file shows now, as comments."""

@@ -47,22 +47,20 @@
 ;;     mov qword ptr [rbp - 8], r15
 ;;   # 0 loop
 ;;     xor ebx, ebx
-;; L0:
-;;   # 1 local.get 0
-;;   # 10 local.tee 2
+;; b1:
+;;   # 1..10 local.tee 2
 ;;     sub edx, 1
 ;;   # 11 br_if 0
 ;;     test edx, edx
-;;     jne L1
-;;   # 12 end
-;;   # 13 local.get 0
+;;     jne L0
+;; b2:
+;;   # 12..14 end
 ;;     mov eax, ecx
-;;   # 14 end
 ;;     leave
 ;;     ret
-;; L1:
+;; L0:
 ;;     mov ebx, eax
 ;;     mov r11d, ecx
 ;;     mov ecx, eax
 ;;     mov eax, r11d
-;;     jmp L0
+;;     jmp b1

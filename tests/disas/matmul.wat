@@ -90,25 +90,24 @@
     end))
 
 ;; == emit: function 0 (matmul), full
-;; 310 bytes
+;; 290 bytes
 ;;     test dword ptr [rsp - 0x8060], eax                  ; stack, opcode 0
 ;;     push rbp
 ;;     mov rbp, rsp
 ;;     sub rsp, 0x60
 ;;     mov qword ptr [rbp - 8], r15
-;;     mov qword ptr [rbp - 0x10], rcx
-;;     mov qword ptr [rbp - 0x18], rdx
-;;     mov qword ptr [rbp - 0x48], rbx
-;;   # 0 local.get 3
-;;   # 3 if
+;;     mov dword ptr [rbp - 0x10], ecx
+;;     mov dword ptr [rbp - 0x18], edx
+;;     mov dword ptr [rbp - 0x48], ebx
+;;   # 0..3 if
 ;;     cmp ebx, 1
-;;     jge L0
+;;     jge b2
+;; b1:
 ;;   # 4 return
-;;     jmp L4
-;; L0:
-;;   # 6 local.get 3
+;;     jmp b12
+;; b2:
+;;   # 6..9 local.set 10
 ;;     mov esi, ebx
-;;   # 9 local.set 10
 ;;     shl esi, 3
 ;;   # 10 loop
 ;;     xor ecx, ecx
@@ -118,110 +117,101 @@
 ;;     xor r9d, r9d
 ;;     xor r10d, r10d
 ;;     xorps xmm0, xmm0
-;; L1:
-;;     mov qword ptr [rbp - 0x20], rcx
-;;   # 11 local.get 0
+;; b3:
+;;     mov dword ptr [rbp - 0x20], ecx
+;;   # 11..14 i32.mul
 ;;     mov r12d, esi
-;;   # 14 i32.mul
 ;;     imul r12d, ecx
-;;     mov qword ptr [rbp - 0x60], r12
-;;     mov r13d, eax
-;;   # 16 local.set 7
-;;     add r13d, r12d
-;;     mov qword ptr [rbp - 0x28], r13
-;;     mov rcx, qword ptr [rbp - 0x10]
-;;     mov rdx, qword ptr [rbp - 0x18]
-;;   # 19 loop
-;;     mov qword ptr [rbp - 0x30], rdi
-;;     mov qword ptr [rbp - 0x38], r9
-;;     mov qword ptr [rbp - 0x40], r10
+;;     mov dword ptr [rbp - 0x60], r12d
+;;   # 15..16 local.set 7
+;;     lea r13d, [rax + r12]
+;;     mov dword ptr [rbp - 0x28], r13d
+;;   # 17..19 loop
+;;     mov ecx, dword ptr [rbp - 0x10]
+;;     mov edx, dword ptr [rbp - 0x18]
+;;     mov dword ptr [rbp - 0x30], edi
+;;     mov dword ptr [rbp - 0x38], r9d
+;;     mov dword ptr [rbp - 0x40], r10d
 ;;     movaps xmm1, xmm0
 ;;     xor r8d, r8d
-;; L2:
-;;     mov qword ptr [rbp - 0x58], r8
-;;   # 20 local.get 1
+;; b4:
+;;     mov dword ptr [rbp - 0x58], r8d
+;;   # 20..23 i32.shl
 ;;     mov edi, r8d
-;;   # 23 i32.shl
 ;;     shl edi, 3
-;;     mov qword ptr [rbp - 0x50], rdi
-;;     mov r9d, ecx
-;;   # 25 local.set 9
-;;     add r9d, edi
-;;   # 32 loop
-;;     mov rcx, qword ptr [rbp - 0x48]
-;;     mov rdx, qword ptr [rbp - 0x28]
+;;     mov dword ptr [rbp - 0x50], edi
+;;   # 24..25 local.set 9
+;;     lea r9d, [rcx + rdi]
+;;   # 26..32 loop
+;;     mov ecx, dword ptr [rbp - 0x48]
+;;     mov edx, dword ptr [rbp - 0x28]
 ;;     xorps xmm0, xmm0
-;; L3:
-;;   # 33 local.get 8
-;;   # 34 f64.load
+;; b5:
+;;   # 33..34 f64.load
 ;;     movsd xmm1, qword ptr [r14 + rdx]                   ; memory, opcode 34
-;;   # 36 f64.load
+;;   # 35..36 f64.load
 ;;     movsd xmm2, qword ptr [r14 + r9]                    ; memory, opcode 36
 ;;   # 37 f64.mul
 ;;     mulsd xmm1, xmm2
-;;   # 40 local.set 11
+;;   # 38..40 local.set 11
 ;;     addsd xmm1, xmm0
-;;   # 44 local.set 8
+;;   # 41..44 local.set 8
 ;;     add edx, 8
-;;   # 48 local.set 9
+;;   # 45..48 local.set 9
 ;;     add r9d, esi
-;;   # 52 local.tee 6
+;;   # 49..52 local.tee 6
 ;;     add ecx, -1
 ;;   # 53 br_if 0
 ;;     test ecx, ecx
-;;     jne L5
-;;   # 54 end
-;;   # 55 local.get 2
-;;     mov rbx, qword ptr [rbp - 0x18]
+;;     jne L0
+;; b6:
+;;   # 54..59 i32.add
+;;     mov ebx, dword ptr [rbp - 0x18]
 ;;     mov edi, ebx
-;;   # 59 i32.add
 ;;     add edi, dword ptr [rbp - 0x60]
-;;     mov r8, qword ptr [rbp - 0x50]
-;;   # 63 i32.add
+;;   # 60..63 i32.add
+;;     mov r8d, dword ptr [rbp - 0x50]
 ;;     add r8d, edi
-;;   # 65 f64.store
+;;   # 64..65 f64.store
 ;;     movsd qword ptr [r14 + r8], xmm1                    ; memory, opcode 65
-;;     mov rdi, qword ptr [rbp - 0x58]
-;;   # 69 local.tee 5
+;;   # 66..69 local.tee 5
+;;     mov edi, dword ptr [rbp - 0x58]
 ;;     add edi, 1
-;;     mov r8, qword ptr [rbp - 0x48]
-;;   # 72 br_if 0
+;;   # 70..72 br_if 0
+;;     mov r8d, dword ptr [rbp - 0x48]
 ;;     cmp r8d, edi
-;;     jne L6
-;;   # 73 end
-;;   # 74 local.get 4
-;;     mov r10, qword ptr [rbp - 0x20]
-;;   # 77 local.tee 4
+;;     jne L1
+;; b8:
+;;   # 73..77 local.tee 4
+;;     mov r10d, dword ptr [rbp - 0x20]
 ;;     add r10d, 1
-;;   # 80 br_if 0
+;;   # 78..80 br_if 0
 ;;     cmp r8d, r10d
-;;     jne L7
-;;   # 81 end
-;;   # 82 end
-;;     mov rcx, qword ptr [rbp - 0x10]
+;;     jne L2
+;; b10:
+;;   # 81..82 end
+;;     mov ecx, dword ptr [rbp - 0x10]
 ;;     mov edx, ebx
 ;;     mov ebx, r8d
-;; L4:
-;;   # 83 end
-;;   # 82 end
+;; b12:
 ;;     leave
 ;;     ret
-;; L5:
+;; L0:
 ;;     movaps xmm0, xmm1
-;;     jmp L3
-;; L6:
-;;     mov r12, qword ptr [rbp - 0x60]
-;;     mov qword ptr [rbp - 0x30], rcx
-;;     mov rcx, qword ptr [rbp - 0x10]
-;;     mov qword ptr [rbp - 0x38], rdx
+;;     jmp b5
+;; L1:
+;;     mov r12d, dword ptr [rbp - 0x60]
+;;     mov dword ptr [rbp - 0x30], ecx
+;;     mov ecx, dword ptr [rbp - 0x10]
+;;     mov dword ptr [rbp - 0x38], edx
 ;;     mov edx, ebx
 ;;     mov ebx, r8d
 ;;     mov r8d, edi
-;;     mov qword ptr [rbp - 0x40], r9
-;;     jmp L2
-;; L7:
+;;     mov dword ptr [rbp - 0x40], r9d
+;;     jmp b4
+;; L2:
 ;;     mov ebx, r8d
-;;     mov r8, qword ptr [rbp - 0x28]
+;;     mov r8d, dword ptr [rbp - 0x28]
 ;;     movaps xmm0, xmm1
 ;;     mov r11d, r10d
 ;;     mov r10d, r9d
@@ -229,4 +219,4 @@
 ;;     mov edx, edi
 ;;     mov edi, ecx
 ;;     mov ecx, r11d
-;;     jmp L1
+;;     jmp b3

@@ -46,69 +46,64 @@
     i32.xor))
 
 ;; == emit: function 0 (scan), full
-;; 90 bytes
+;; 88 bytes
 ;;     test dword ptr [rsp - 0x8010], eax                  ; stack, opcode 0
 ;;     push rbp
 ;;     mov rbp, rsp
 ;;     sub rsp, 0x10
 ;;     mov qword ptr [rbp - 8], r15
-;;   # 0 block
-;;   # 4 br_if 0
+;;   # 0..4 br_if 0
 ;;     cmp eax, ecx
-;;     jae L4
+;;     jae L0
+;; b1:
 ;;   # 5 loop
 ;;     xor edx, edx
 ;;     xor ebx, ebx
 ;;     xor esi, esi
-;; L0:
-;;   # 6 block
-;;   # 9 i32.load8_u
+;; b2:
+;;   # 6..9 i32.load8_u
 ;;     movzx edi, byte ptr [r14 + rax]                     ; memory, opcode 9
-;;   # 13 br_if 0
+;;   # 10..13 br_if 0
 ;;     cmp edi, 0x20
-;;     jbe L1
-;;   # 14 local.get 4
-;;     mov edx, esi
-;;   # 16 i32.mul
-;;     imul edx, edx, 0x1f
-;;   # 19 local.set 4
+;;     jbe b4
+;; b3:
+;;   # 14..16 i32.mul
+;;     imul edx, esi, 0x1f
+;;   # 17..19 local.set 4
 ;;     add edx, edi
 ;;   # 20 br 1
-;;     jmp L2
-;; L1:
-;;   # 22 local.get 3
-;;   # 25 local.set 3
+;;     jmp b5
+;; b4:
+;;   # 22..25 local.set 3
 ;;     add ebx, 1
 ;;   # 26 end
 ;;     mov edx, esi
-;; L2:
-;;   # 27 local.get 0
-;;   # 30 local.tee 0
+;; b5:
+;;   # 27..30 local.tee 0
 ;;     add eax, 1
-;;   # 33 br_if 0
+;;   # 31..33 br_if 0
 ;;     cmp eax, ecx
-;;     jb L5
-;;   # 34 end
-;;   # 35 end
+;;     jb L1
+;; b6:
+;;   # 34..35 end
 ;;     mov esi, ebx
 ;;     mov ebx, edi
 ;;     mov edi, edx
 ;;     mov edx, eax
-;; L3:
-;;   # 36 local.get 4
+;; b8:
+;;   # 36..38 i32.xor
 ;;     mov eax, esi
-;;   # 38 i32.xor
 ;;     xor eax, edi
 ;;   # 39 end
 ;;     leave
 ;;     ret
-;; L4:
+;; L0:
 ;;     mov edx, eax
 ;;     xor ebx, ebx
 ;;     xor esi, esi
 ;;     xor edi, edi
-;;     jmp L3
-;; L5:
+;;     jmp b8
+;; L1:
 ;;     mov esi, edx
 ;;     mov edx, edi
-;;     jmp L0
+;;     jmp b2

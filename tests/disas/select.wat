@@ -16,23 +16,22 @@
     select))
 
 ;; == emit: function 0 (integers), full
-;; 39 bytes
+;; 38 bytes
 ;;     test dword ptr [rsp - 0x8010], eax                  ; stack, opcode 0
 ;;     push rbp
 ;;     mov rbp, rsp
 ;;     sub rsp, 0x10
 ;;     mov qword ptr [rbp - 8], r15
-;;   # 0 local.get 0
-;;   # 4 i32.gt_s
+;;   # 0..4 i32.gt_s
+;;     xor edx, edx
 ;;     cmp eax, ecx
 ;;     setg dl
-;;     movzx edx, dl
-;;     mov ebx, eax
 ;;   # 5 select
+;;     mov ebx, eax
 ;;     test edx, edx
 ;;     cmove rbx, rcx
-;;     mov eax, ebx
 ;;   # 6 end
+;;     mov eax, ebx
 ;;     leave
 ;;     ret
 ;; == emit: function 1 (floats), full
@@ -42,14 +41,13 @@
 ;;     mov rbp, rsp
 ;;     sub rsp, 0x10
 ;;     mov qword ptr [rbp - 8], r15
-;;   # 0 local.get 0
+;;   # 0..3 select
 ;;     movaps xmm2, xmm0
-;;   # 3 select
 ;;     test eax, eax
 ;;     jne L0
 ;;     movaps xmm2, xmm1
 ;; L0:
-;;     movaps xmm0, xmm2
 ;;   # 4 end
+;;     movaps xmm0, xmm2
 ;;     leave
 ;;     ret

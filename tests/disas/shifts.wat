@@ -2,6 +2,7 @@
 ;;! show emit by_constant full
 ;;! show emit by_value full
 ;;! show emit counts full
+;;! show emit counts full oldest
 (module
   (func $by_constant (param i32) (result i32)
     local.get 0
@@ -34,17 +35,16 @@
 ;;     mov rbp, rsp
 ;;     sub rsp, 0x10
 ;;     mov qword ptr [rbp - 8], r15
-;;   # 0 local.get 0
+;;   # 0..2 i32.rotl
 ;;     mov ecx, eax
-;;   # 2 i32.rotl
 ;;     rol ecx, 0xd
+;;   # 3..5 i32.shr_u
 ;;     mov edx, eax
-;;   # 5 i32.shr_u
 ;;     shr edx, 7
 ;;   # 6 i32.xor
 ;;     xor ecx, edx
-;;     mov eax, ecx
 ;;   # 7 end
+;;     mov eax, ecx
 ;;     leave
 ;;     ret
 ;; == emit: function 1 (by_value), full
@@ -54,16 +54,15 @@
 ;;     mov rbp, rsp
 ;;     sub rsp, 0x10
 ;;     mov qword ptr [rbp - 8], r15
-;;   # 0 local.get 0
+;;   # 0..2 i64.shl
 ;;     mov rbx, rax
-;;   # 2 i64.shl
 ;;     shl rbx, cl
+;;   # 3..4 i64.shr_s
 ;;     mov rsi, rcx
 ;;     mov rcx, rdx
-;;   # 4 i64.shr_s
 ;;     sar rbx, cl
-;;     mov rax, rbx
 ;;   # 5 end
+;;     mov rax, rbx
 ;;     leave
 ;;     ret
 ;; == emit: function 2 (counts), full
@@ -73,18 +72,58 @@
 ;;     mov rbp, rsp
 ;;     sub rsp, 0x10
 ;;     mov qword ptr [rbp - 8], r15
-;;   # 0 local.get 0
-;;   # 1 i32.clz
+;;   # 0..1 i32.clz
 ;;     lzcnt ecx, eax
-;;   # 3 i32.ctz
+;;   # 2..3 i32.ctz
 ;;     tzcnt edx, eax
 ;;   # 4 i32.add
 ;;     add ecx, edx
-;;   # 6 i32.popcnt
+;;   # 5..6 i32.popcnt
 ;;     popcnt edx, eax
 ;;   # 7 i32.add
 ;;     add ecx, edx
-;;     mov eax, ecx
 ;;   # 8 end
+;;     mov eax, ecx
+;;     leave
+;;     ret
+;; == emit: function 2 (counts), full, oldest
+;; 160 bytes, of them 32 of data
+;;     test dword ptr [rsp - 0x8010], eax                  ; stack, opcode 0
+;;     push rbp
+;;     mov rbp, rsp
+;;     sub rsp, 0x10
+;;     mov qword ptr [rbp - 8], r15
+;;   # 0..1 i32.clz
+;;     mov r11d, 0x3f
+;;     bsr ecx, eax
+;;     cmove ecx, r11d
+;;     xor ecx, 0x1f
+;;   # 2..3 i32.ctz
+;;     mov r11d, 0x20
+;;     bsf edx, eax
+;;     cmove edx, r11d
+;;   # 4 i32.add
+;;     add ecx, edx
+;;   # 5..6 i32.popcnt
+;;     mov r11d, eax
+;;     mov edx, eax
+;;     shr r11d, 1
+;;     and r11, qword ptr [rip + 0x3e]
+;;     sub rdx, r11
+;;     mov r11, rdx
+;;     shr r11, 2
+;;     and r11, qword ptr [rip + 0x35]
+;;     and rdx, qword ptr [rip + 0x2e]
+;;     add rdx, r11
+;;     mov r11, rdx
+;;     shr r11, 4
+;;     add rdx, r11
+;;     and rdx, qword ptr [rip + 0x22]
+;;     imul rdx, qword ptr [rip + 0x22]
+;;     shr rdx, 0x38
+;;   # 7 i32.add
+;;     add ecx, edx
+;;   # 8 end
+;;     mov eax, ecx
 ;;     leave
 ;;     ret

@@ -81,99 +81,82 @@
     local.get $primes))
 
 ;; == emit: function 0 (sieve), full
-;; 139 bytes
+;; 135 bytes
 ;;     test dword ptr [rsp - 0x8010], eax                  ; stack, opcode 0
 ;;     push rbp
 ;;     mov rbp, rsp
 ;;     sub rsp, 0x10
 ;;     mov qword ptr [rbp - 8], r15
-;;   # 0 local.get 0
-;;   # 3 if
+;;   # 0..3 if
 ;;     cmp eax, 3
-;;     jae L0
-;;   # 4 i32.const 0
-;;   # 5 return
+;;     jae b2
+;; b1:
+;;   # 4..5 return
 ;;     xor ecx, ecx
-;;     jmp L6
-;; L0:
-;;   # 7 i32.const 2
-;;   # 9 loop
+;;     jmp b18
+;; b2:
+;;   # 7..9 loop
 ;;     mov ecx, 2
-;; L1:
-;;   # 10 local.get 1
-;;     mov edx, 1
-;;   # 12 i32.store8 offset=1024
-;;     mov byte ptr [r14 + rcx + 0x400], dl                ; memory, opcode 12
-;;   # 16 local.tee 1
-;;     add ecx, edx
-;;   # 19 br_if 0
+;; b3:
+;;   # 10..12 i32.store8 offset=1024
+;;     mov byte ptr [r14 + rcx + 0x400], 1                 ; memory, opcode 12
+;;   # 13..16 local.tee 1
+;;     add ecx, 1
+;;   # 17..19 br_if 0
 ;;     cmp eax, ecx
-;;     jne L1
-;;   # 20 end
-;;   # 21 i32.const 2
-;;   # 23 loop
+;;     jne b3
+;; b4:
+;;   # 20..23 loop
 ;;     mov ecx, 2
 ;;     xor edx, edx
-;; L2:
-;;   # 24 block
+;; b6:
+;;   # 24..28 local.tee 2
 ;;     mov ebx, ecx
-;;   # 28 local.tee 2
 ;;     imul ebx, ecx
-;;   # 31 br_if 0
+;;   # 29..31 br_if 0
 ;;     cmp ebx, eax
-;;     jae L4
-;;   # 32 local.get 1
-;;   # 33 i32.load8_u offset=1024
+;;     jae b10
+;; b7:
+;;   # 32..33 i32.load8_u offset=1024
 ;;     movzx edx, byte ptr [r14 + rcx + 0x400]             ; memory, opcode 33
-;;   # 35 br_if 0
+;;   # 34..35 br_if 0
 ;;     test edx, edx
-;;     je L4
-;; L3:
-;;   # 36 loop
-;;   # 37 local.get 2
-;;     xor edx, edx
-;;   # 39 i32.store8 offset=1024
-;;     mov byte ptr [r14 + rbx + 0x400], dl                ; memory, opcode 39
-;;   # 43 local.tee 2
+;;     je b10
+;; b8:
+;;   # 36..39 i32.store8 offset=1024
+;;     mov byte ptr [r14 + rbx + 0x400], 0                 ; memory, opcode 39
+;;   # 40..43 local.tee 2
 ;;     add ebx, ecx
-;;   # 46 br_if 0
+;;   # 44..46 br_if 0
 ;;     cmp ebx, eax
-;;     jb L3
-;; L4:
-;;   # 47 end
-;;   # 48 end
-;;   # 49 local.get 1
-;;   # 52 local.tee 1
+;;     jb b8
+;; b10:
+;;   # 47..52 local.tee 1
 ;;     add ecx, 1
-;;   # 55 br_if 0
+;;   # 53..55 br_if 0
 ;;     cmp eax, ecx
-;;     jne L7
-;;   # 56 end
-;;   # 57 i32.const 2
-;;   # 59 loop
+;;     jne L0
+;; b13:
+;;   # 56..59 loop
 ;;     mov ecx, 2
 ;;     xor edx, edx
-;; L5:
-;;   # 60 local.get 3
-;;   # 62 i32.load8_u offset=1024
+;; b15:
+;;   # 60..62 i32.load8_u offset=1024
 ;;     movzx esi, byte ptr [r14 + rcx + 0x400]             ; memory, opcode 62
-;;   # 64 local.set 3
+;;   # 63..64 local.set 3
 ;;     add edx, esi
-;;   # 68 local.tee 1
+;;   # 65..68 local.tee 1
 ;;     add ecx, 1
-;;   # 71 br_if 0
+;;   # 69..71 br_if 0
 ;;     cmp eax, ecx
-;;     jne L5
-;;   # 72 end
-;;   # 73 local.get 3
-;;   # 74 end
+;;     jne b15
+;; b16:
+;;   # 72..74 end
 ;;     mov ecx, edx
-;; L6:
-;;   # 75 end
+;; b18:
 ;;     mov eax, ecx
-;;   # 74 end
 ;;     leave
 ;;     ret
-;; L7:
+;; L0:
 ;;     mov edx, ebx
-;;     jmp L2
+;;     jmp b6

@@ -26,40 +26,34 @@
     i32.const 1))
 
 ;; == emit: function 1 (last), full
-;; 88 bytes
+;; 69 bytes
 ;;     test dword ptr [rsp - 0x8030], eax                  ; stack, opcode 0
 ;;     push rbp
 ;;     mov rbp, rsp
 ;;     sub rsp, 0x30
 ;;     mov qword ptr [rbp - 8], r15
-;;     mov qword ptr [rbp - 0x10], rax
-;;     mov qword ptr [rbp - 0x18], rcx
-;;   # 0 local.get 0
-;;     mov edx, eax
-;;   # 3 local.set 2
-;;     add edx, ecx
-;;     mov qword ptr [rbp - 0x20], rdx
+;;     mov dword ptr [rbp - 0x10], eax
+;;     mov dword ptr [rbp - 0x18], ecx
+;;   # 0..3 local.set 2
+;;     lea edx, [rax + rcx]
+;;     mov dword ptr [rbp - 0x20], edx
+;;   # 4..7 local.set 3
 ;;     mov ebx, eax
-;;   # 7 local.set 3
 ;;     imul ebx, ecx
-;;     mov qword ptr [rbp - 0x28], rbx
+;;     mov dword ptr [rbp - 0x28], ebx
+;;   # 8..9 call 0
 ;;     mov eax, edx
-;;   # 9 call 0
-;;     mov r11, qword ptr [r15 + 0x28]
-;;     mov r11, qword ptr [r11]
-;;     call qword ptr [r11]                                ; call, opcode 9
-;;     mov rax, qword ptr [rbp - 0x28]
+;;     call qword ptr [r15 + 0x40]
+;;   # 10..13 local.set 4
+;;     mov eax, dword ptr [rbp - 0x28]                     ; back from opcode 9
 ;;     mov ecx, eax
-;;   # 13 local.set 4
 ;;     imul ecx, eax
-;;     mov qword ptr [rbp - 0x30], rcx
+;;     mov dword ptr [rbp - 0x30], ecx
+;;   # 14..15 call 0
 ;;     mov eax, ecx
-;;   # 15 call 0
-;;     mov r11, qword ptr [r15 + 0x28]
-;;     mov r11, qword ptr [r11]
-;;     call qword ptr [r11]                                ; call, opcode 15
-;;     mov eax, 1
-;;   # 17 end
+;;     call qword ptr [r15 + 0x40]
+;;   # 16..17 end
+;;     mov eax, 1                                          ; back from opcode 15
 ;;     leave
 ;;     ret
 ;; == table: function 1 (last), full
@@ -81,34 +75,29 @@
 ;;   15: locals [0], [1], [2], [3], [4] | operands [4]
 ;;   16: locals [0], [1], [2], [3], [4] | operands -
 ;;   17: locals [0], [1], [2], [3], [4] | operands 1
+;; stack of opcode 0: again
 ;; == emit: function 1 (last), live
-;; 66 bytes
+;; 51 bytes
 ;;     test dword ptr [rsp - 0x8010], eax                  ; stack, opcode 0
 ;;     push rbp
 ;;     mov rbp, rsp
 ;;     sub rsp, 0x10
 ;;     mov qword ptr [rbp - 8], r15
-;;   # 0 local.get 0
-;;     mov edx, eax
-;;   # 3 local.set 2
-;;     add edx, ecx
-;;   # 7 local.set 3
+;;   # 0..3 local.set 2
+;;     lea edx, [rax + rcx]
+;;   # 4..7 local.set 3
 ;;     imul eax, ecx
-;;     mov qword ptr [rbp - 0x10], rax
+;;     mov dword ptr [rbp - 0x10], eax
+;;   # 8..9 call 0
 ;;     mov eax, edx
-;;   # 9 call 0
-;;     mov r11, qword ptr [r15 + 0x28]
-;;     mov r11, qword ptr [r11]
-;;     call qword ptr [r11]                                ; call, opcode 9
-;;     mov rax, qword ptr [rbp - 0x10]
-;;   # 13 local.set 4
+;;     call qword ptr [r15 + 0x40]
+;;   # 10..13 local.set 4
+;;     mov eax, dword ptr [rbp - 0x10]                     ; back from opcode 9
 ;;     imul eax, eax
-;;   # 15 call 0
-;;     mov r11, qword ptr [r15 + 0x28]
-;;     mov r11, qword ptr [r11]
-;;     call qword ptr [r11]                                ; call, opcode 15
-;;     mov eax, 1
-;;   # 17 end
+;;   # 14..15 call 0
+;;     call qword ptr [r15 + 0x40]
+;;   # 16..17 end
+;;     mov eax, 1                                          ; back from opcode 15
 ;;     leave
 ;;     ret
 ;; == table: function 1 (last), live
@@ -120,13 +109,14 @@
 ;;    5: locals rax, rcx, rdx, 0, 0 | operands rax
 ;;    6: locals rax, rcx, rdx, 0, 0 | operands rax, rcx
 ;;    7: locals rax, rcx, rdx, 0, 0 | operands (i32.mul rax rcx)
-;;    8: locals dead, rcx, rdx, [0], 0 | operands -
-;;    9: locals dead, rcx, rdx, [0], 0 | operands rdx
-;;   10: locals dead, dead, dead, [0], 0 | operands -
-;;   11: locals dead, dead, dead, [0], 0 | operands [0]
-;;   12: locals dead, dead, dead, [0], 0 | operands [0], [0]
-;;   13: locals dead, dead, dead, [0], 0 | operands (i32.mul [0] [0])
-;;   14: locals dead, dead, dead, [0], rax | operands -
-;;   15: locals dead, dead, dead, [0], rax | operands rax
-;;   16: locals dead, dead, dead, [0], dead | operands -
-;;   17: locals dead, dead, dead, [0], dead | operands 1
+;;    8: locals gone, rcx, rdx, [0], 0 | operands -
+;;    9: locals gone, rcx, rdx, [0], 0 | operands rdx
+;;   10: locals gone, gone, gone, [0], 0 | operands -
+;;   11: locals gone, gone, gone, [0], 0 | operands [0]
+;;   12: locals gone, gone, gone, [0], 0 | operands [0], [0]
+;;   13: locals gone, gone, gone, [0], 0 | operands (i32.mul [0] [0])
+;;   14: locals gone, gone, gone, [0], rax | operands -
+;;   15: locals gone, gone, gone, [0], rax | operands rax
+;;   16: locals gone, gone, gone, [0], gone | operands -
+;;   17: locals gone, gone, gone, [0], gone | operands 1
+;; stack of opcode 0: again

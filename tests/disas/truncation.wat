@@ -20,8 +20,7 @@
 ;;     mov rbp, rsp
 ;;     sub rsp, 0x10
 ;;     mov qword ptr [rbp - 8], r15
-;;   # 0 local.get 0
-;;   # 1 i32.trunc_f64_s
+;;   # 0..1 i32.trunc_f64_s
 ;;     cvttsd2si rax, xmm0
 ;;     movsxd r11, eax
 ;;     cmp r11, rax
@@ -33,14 +32,13 @@
 ;; L0:
 ;;     hlt                                                 ; truncation 64, opcode 1
 ;; == emit: function 1 (saturating), full
-;; 80 bytes
+;; 80 bytes, of them 19 of data
 ;;     test dword ptr [rsp - 0x8010], eax                  ; stack, opcode 0
 ;;     push rbp
 ;;     mov rbp, rsp
 ;;     sub rsp, 0x10
 ;;     mov qword ptr [rbp - 8], r15
-;;   # 0 local.get 0
-;;   # 1 i32.trunc_sat_f64_s
+;;   # 0..1 i32.trunc_sat_f64_s
 ;;     movaps xmm15, xmm0
 ;;     ucomisd xmm15, xmm15
 ;;     jp L0
@@ -55,31 +53,18 @@
 ;;   # 2 end
 ;;     leave
 ;;     ret
-;;     add byte ptr [rax], al
-;;     add byte ptr [rax], al
-;;     add al, al
-;;     (bad) ff
-;;     (bad) ff
-;;     (bad) ff
-;;     fild word ptr [rcx]
-;;     add byte ptr [rax], al
-;;     add byte ptr [rax], al
-;;     add al, ah
-;;     (bad) c1
 ;; == emit: function 2 (unsigned), full
-;; 105 bytes
+;; 108 bytes, of them 5 of data
 ;;     test dword ptr [rsp - 0x8010], eax                  ; stack, opcode 0
 ;;     push rbp
 ;;     mov rbp, rsp
 ;;     sub rsp, 0x10
 ;;     mov qword ptr [rbp - 8], r15
-;;   # 0 local.get 0
-;;   # 1 i64.trunc_sat_f32_u
+;;   # 0..1 i64.trunc_sat_f32_u
 ;;     xorps xmm15, xmm15
 ;;     ucomiss xmm0, xmm15
 ;;     jbe L3
-;;     mov r11d, 0x5f000000
-;;     movq xmm15, r11
+;;     movss xmm15, dword ptr [rip + 0x42]
 ;;     ucomiss xmm0, xmm15
 ;;     jae L0
 ;;     cvttss2si rax, xmm0

@@ -19,17 +19,14 @@
 ;;     mov rbp, rsp
 ;;     sub rsp, 0x10
 ;;     mov qword ptr [rbp - 8], r15
-;;   # 0 local.get 0
-;;   # 1 if
+;;   # 0..1 if
 ;;     test eax, eax
-;;     je L0
+;;     je b2
+;; b1:
 ;;   # 2 unreachable
 ;;     hlt                                                 ; unreachable, opcode 2
-;; L0:
-;;   # 6 i32.const 5
-;;   # 7 return
-;;   # 10 end
+;; b2:
+;;   # 6..7 return
 ;;     mov eax, 5
-;;   # 9 end
 ;;     leave
 ;;     ret

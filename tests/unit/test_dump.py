@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import platform
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import RunPython
+from tests.reference.generate import generate
 from trapline import dump
 from trapline.cli import main
 from trapline.dump import Request, Stage, Watch, legend, parse_range, parse_requests
@@ -99,7 +101,7 @@ def test_the_command_on_text(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     path = tmp_path / "small.wat"
     path.write_text(SOURCE, encoding="utf-8")
     assert main(["dump", str(path), "--function", "double"]) == 0
-    assert "# 2 i32.mul" in capsys.readouterr().out
+    assert "i32.mul\n" in capsys.readouterr().out
     assert main(["dump", str(path), "--stage", "all"]) == 0
     assert main(["compile", str(path), "--longest", "5"]) == 0
     assert "2 functions, 5 opcodes" in capsys.readouterr().out
@@ -185,9 +187,56 @@ def test_the_environment(module_file: Path, run_python: RunPython) -> None:
     assert run(TRAPLINE_DUMP="emit", TRAPLINE_ONLY="..0").count("== emit") == 2
 
 
+RUN = """
+import sys, trapline
+engine = trapline.Engine()
+module = trapline.Module(engine, open(sys.argv[1], "rb").read())
+linker = trapline.Linker(engine)
+linker.define_func("host", "log", None, print)
+exports = linker.instantiate(trapline.Store(engine), module).exports
+assert exports["twice"](21) == 42
+try:
+    exports["fail"]()
+except trapline.WasmTrap:
+    pass
+"""
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="code is emitted for x86-64 only")
+def test_code_that_runs(tmp_path: Path, run_python: RunPython) -> None:
+    """What TRAPLINE_DUMP shows of a program: a function when it is compiled and placed, a trap when it stops."""
+    path = tmp_path / "small.wasm"
+    path.write_bytes(parse_text(SOURCE.replace("(func $nothing)", '(func (export "fail") unreachable)')))
+    finished = run_python(RUN, str(path), env={"TRAPLINE_DUMP": "lower@double,place,trap"})
+    assert finished.returncode == 0, finished
+    assert [line for line in finished.stderr.splitlines() if line.startswith("==")] == [
+        "== lower: function 1 (double)",
+        "== place: function 1 (double)",
+        "== place: function 2 (fail)",
+        "== trap: function 2 (fail)",
+    ]
+    assert "\nunreachable at 0x" in finished.stderr
+
+
 def test_an_environment_that_cannot_be_read(module_file: Path, run_python: RunPython) -> None:
     for env in ({"TRAPLINE_DUMP": "foo"}, {"TRAPLINE_ONLY": "foo"}):
         finished = run_python(COMPILE, str(module_file), env=env)
         assert finished.returncode == 1, finished
         assert f"{next(iter(env))}: found 'foo'" in finished.stderr
         assert "Traceback" not in finished.stderr
+
+
+@pytest.mark.parametrize("level", ["full", "live"])
+def test_every_stage_prints_whatever_there_is(
+    tmp_path: Path, level: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Generated modules hold every opcode and value type."""
+    for seed in range(12):
+        path = tmp_path / f"{seed}.wasm"
+        path.write_bytes(generate(seed, 60).content)
+        assert main(["dump", str(path), "--stage", "all", "--debug", level]) == 0
+        first = capsys.readouterr().out
+        assert first.count("\n== emit: ") == first.count("\n== table: ") > 0
+        assert "(bad)" not in first
+        assert main(["dump", str(path), "--stage", "all", "--debug", level]) == 0
+        assert capsys.readouterr().out == first

@@ -23,8 +23,9 @@ stages, in the order in which they run:
 
 {legend()}
 
-The last four are of code that runs: set TRAPLINE_DUMP=stage[@function],... in the environment of the
-program; that works for every stage. TRAPLINE_ONLY=first..stop limits optimisation to some functions.
+The last four are of code that runs: set TRAPLINE_DUMP=stage[@function],... in the environment of a program
+that uses trapline; that works for every stage, but for switch and packet, which print nothing yet.
+TRAPLINE_ONLY=first..stop limits optimisation to some functions, TRAPLINE_CHECK=1 checks every function.
 """
 
 
@@ -39,6 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
         indices = [find_function(module, arguments.function)]
     else:
         indices = list(range(first, first + len(module.code)))
+    target = Target(InstanceLayout(module))
     for index in indices:
         watch = Watch(stages, named(index, module.function_name(index)), sys.stdout)
         try:

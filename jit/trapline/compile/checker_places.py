@@ -143,8 +143,13 @@ class Places:
             return
         source = scratch if step.ins[0] == -2 else step.ins[0]
         held = contents.get(source, frozenset())
-        if check and value not in held:
-            raise self._fail(block, step, f"a move from place {source}", sorted(held), value)
+        if value not in held:
+            home = self._flow.home[value]
+            if check and home is not None and self._flow.dominates(home[0], block):
+                raise self._fail(block, step, f"a move from place {source}", sorted(held), value)
+            # Lives are intervals of the layout, so a place may be kept, and moved, for a value of another way.
+            contents.pop(out, None)
+            return
         if source >= 32 and out >= 32:
             contents.pop(_SCRATCH[not floating], None)  # it goes by the other class, see Moves.move
         contents[out] = held

@@ -47,7 +47,7 @@ EVERY_REGISTER = (1 << 32) - 1
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """A pure operation over values. It stands for the value before `born`, an offset in block `block`; -1: always."""
+    """A pure operation over values. It stands for the value as far as step `born` of block `block`; -1: everywhere."""
 
     op: int
     imm: object
@@ -58,22 +58,22 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Opcodes [first, stop) of one block that share a stop point."""
+    """Opcodes [first, stop) of one block that share a stop point: the offset of step `step`."""
 
     offset: int
+    step: int
     first: int
     stop: int
 
 
 @dataclass(slots=True)
 class Block:
-    """Code of one block, [start, stop) in native offsets; groups by offset.
+    """One block: where its steps begin, and its groups in order.
 
-    `log`: (offset from which it holds, register, value or -1), by offset.
+    `log`: (number of steps before it holds, register, value or -1), in order.
     """
 
     start: int
-    stop: int
     groups: list[Group] = field(default_factory=list)
     log: list[tuple[int, int, int]] = field(default_factory=list)
 
@@ -82,7 +82,7 @@ class Block:
 class Row:
     """A trap site or a return address.
 
-    `block` is -1 and nothing else tells for the function's entry. `start`: where the step begins, with `operands`
+    `block` is -1 and nothing else tells for the function's entry. `start`: where step `step` begins, with `operands`
     (place as a number, value) in their places: to retry goes there. `skip`: where the next step begins, with `results`
     ((type, register or -1, slot or -1)) in place: to skip goes there; -1 where the opcode cannot be skipped. `lost`:
     registers, as bits, that the step may have changed already. `tells`: place of the operand that tells more, or -1.
@@ -93,6 +93,7 @@ class Row:
     kind: str
     tells: int
     block: int
+    step: int
     start: int
     operands: tuple[tuple[int, int], ...]
     skip: int
@@ -162,7 +163,7 @@ class FrameTable:
 
     def stops_of(self, opcode: int) -> tuple[int, ...]:
         """Native offsets at which execution is before an opcode."""
-        return tuple(sorted([offset for offset, _ in self._indexed().groups_of.get(opcode, ())]))
+        return tuple(sorted([offset for offset, _, _ in self._indexed().groups_of.get(opcode, ())]))
 
     def opcodes_at(self, offset: int) -> tuple[int, ...]:
         """The opcodes whose stop point an offset is; those of one block are consecutive."""
@@ -202,20 +203,20 @@ class FrameTable:
             if len(found) != 1:
                 raise KeyError(f"offset {offset:#x} is the stop point of opcodes {found}, expected one")
             opcode = found[0]
-        for at, block in self._indexed().groups_of.get(opcode, ()):
+        for at, block, step in self._indexed().groups_of.get(opcode, ()):
             if at == offset:
-                return self._state(offset, opcode, block, offset, 0)
+                return self._state(offset, opcode, block, step, 0)
         raise KeyError(f"offset {offset:#x} is no stop point of opcode {opcode}")
 
     def retry(self, row: Row) -> Retry:
         """How to carry out the opcode of a trap site again."""
         if row.block < 0:
             return Retry(row.offset, ())
-        registers = self._registers(row.block, row.start, row.lost)
+        registers = self._registers(row.block, row.step, row.lost)
         where = {value: register for register, value in registers.items()}
         made: dict[int, Place] = {}
         wanted = [
-            (_as_place(place, Outgoing), self._entry(value, row.block, row.start, where, made))
+            (_as_place(place, Outgoing), self._entry(value, row.block, row.step, where, made))
             for place, value in row.operands
         ]
         return Retry(row.start, tuple(wanted))
@@ -282,7 +283,7 @@ class FrameTable:
     def _state_of(self, row: Row) -> State:
         if row.block < 0:
             return self._entry_state(row)
-        return self._state(row.offset, row.opcode, row.block, row.start, row.lost)
+        return self._state(row.offset, row.opcode, row.block, row.step, row.lost)
 
     def _entry_state(self, row: Row) -> State:
         locals_ = []
@@ -297,7 +298,7 @@ class FrameTable:
         return State(row.offset, row.opcode, tuple(locals_), (), held)
 
     def _state(self, offset: int, opcode: int, block: int, at: int, lost: int) -> State:
-        """The state before an opcode, with registers as they are at offset `at` of a block, the lost ones apart."""
+        """The state before an opcode, with registers as they are at step `at` of a block, the lost ones apart."""
         registers = self._registers(block, at, lost)
         where = {value: register for register, value in registers.items()}
         made: dict[int, Place] = {}
@@ -318,8 +319,8 @@ class FrameTable:
         if lost == EVERY_REGISTER:
             return {}
         held: dict[int, int] = {}
-        for offset, register, value in self.blocks[block].log:
-            if offset > at:
+        for step, register, value in self.blocks[block].log:
+            if step > at:
                 break
             held[register] = value
         return {register: value for register, value in held.items() if value >= 0 and not lost >> register & 1}
@@ -338,7 +339,7 @@ class FrameTable:
         if bits is not None:
             return Constant(bits)
         recipe = self.recipes.get(value)
-        if recipe is not None and (recipe.born < 0 or (recipe.block == block and at < recipe.born)):
+        if recipe is not None and (recipe.born < 0 or (recipe.block == block and at <= recipe.born)):
             args = tuple([self._place(arg, block, at, where, made) for arg in recipe.args])
             return Unavailable() if Unavailable() in args else Expression(recipe.op, recipe.imm, args)
         slot = self.value_slot[value]
@@ -357,14 +358,14 @@ class _Index:
     """What a table is asked for, by offset and by opcode; made when it is first asked."""
 
     def __init__(self, table: FrameTable) -> None:
-        self.groups_of: dict[int, list[tuple[int, int]]] = {}
-        """Opcode -> (offset, block)."""
+        self.groups_of: dict[int, list[tuple[int, int, int]]] = {}
+        """Opcode -> (offset, block, step)."""
         self.opcodes_at: dict[int, list[int]] = {}
         ranges: dict[int, int] = {0: 0}
         for number, block in enumerate(table.blocks):
             for group in block.groups:
                 for opcode in range(group.first, group.stop):
-                    self.groups_of.setdefault(opcode, []).append((group.offset, number))
+                    self.groups_of.setdefault(opcode, []).append((group.offset, number, group.step))
                     self.opcodes_at.setdefault(group.offset, []).append(opcode)
                 ranges[group.offset] = group.stop - 1
         for offset, opcode in table.edges:

@@ -295,36 +295,34 @@ def _write_blocks(writer: _Writer, table: FrameTable) -> None:
     before = opcode = 0
     for block in table.blocks:
         writer.number(block.start - before)
-        writer.number(block.stop - block.start)
-        before = block.stop
+        before = block.start
         writer.number(len(block.groups))
-        at = block.start
+        at = step = 0
         for group in block.groups:
-            writer.number(group.offset - at)
+            writer.number(group.offset - before)
+            writer.number(group.step - step)
             writer.signed(group.first - opcode)
-            writer.number(group.stop - group.first)
-            at, opcode = group.offset, group.stop
+            writer.number(group.stop - group.first - 1)
+            before, step, opcode = group.offset, group.step, group.stop
         writer.number(len(block.log))
-        at = block.start
-        for offset, register, value in block.log:
-            writer.number((offset - at) << 5 | register)
+        for at_step, register, value in block.log:
+            writer.number((at_step - at) << 5 | register)
             writer.number(value + 1)
-            at = offset
+            at = at_step
 
 
 def _read_blocks(reader: _Reader, table: FrameTable) -> None:
     before = opcode = 0
     for _ in range(reader.number()):
-        start = before + reader.number()
-        before = start + reader.number()
-        block = Block(start, before)
-        at = start
+        before += reader.number()
+        block = Block(before)
+        at = step = 0
         for _ in range(reader.number()):
-            at += reader.number()
+            before += reader.number()
+            step += reader.number()
             opcode += reader.signed()
-            first, opcode = opcode, opcode + reader.number()
-            block.groups.append(Group(at, first, opcode))
-        at = start
+            first, opcode = opcode, opcode + reader.number() + 1
+            block.groups.append(Group(before, step, first, opcode))
         for _ in range(reader.number()):
             word = reader.number()
             at += word >> 5
@@ -346,6 +344,7 @@ def _write_rows(writer: _Writer, table: FrameTable) -> None:
         writer.number(kinds.index(row.kind))
         writer.number(row.tells + 1)
         writer.number(row.block + 1)
+        writer.number(row.step + 1)
         writer.signed(row.offset - row.start)
         writer.number(len(row.operands))
         for place, value in row.operands:
@@ -372,7 +371,8 @@ def _read_rows(reader: _Reader, table: FrameTable) -> None:
     offset = 0
     for _ in range(reader.number()):
         offset += reader.number()
-        opcode, kind, tells, block = reader.number(), kinds[reader.number()], reader.number() - 1, reader.number() - 1
+        opcode, kind, tells = reader.number(), kinds[reader.number()], reader.number() - 1
+        block, step = reader.number() - 1, reader.number() - 1
         start = offset - reader.signed()
         operands = tuple([(reader.number(), reader.number()) for _ in range(reader.number())])
         skip = reader.number()
@@ -384,7 +384,7 @@ def _read_rows(reader: _Reader, table: FrameTable) -> None:
         )
         skip = start + skip - 1 if skip else -1
         table.rows.append(
-            Row(offset, opcode, kind, tells, block, start, operands, skip, results, reader.number())
+            Row(offset, opcode, kind, tells, block, step, start, operands, skip, results, reader.number())
         )
     offset = 0
     for _ in range(reader.number()):

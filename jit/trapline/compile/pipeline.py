@@ -13,10 +13,12 @@ from trapline.compile.fuse import fuse_comparisons
 from trapline.compile.ir import Func
 from trapline.compile.liveness import analyse
 from trapline.compile.lower import Environment, SourceBody, lower
-from trapline.compile.print_allocation import print_allocation, print_table
+from trapline.compile.print_allocation import print_allocation
 from trapline.compile.print_code import print_code
 from trapline.compile.print_ssa import print_ssa
+from trapline.compile.print_table import print_table
 from trapline.compile.simplify import remove_dead, remove_redundant_parameters
+from trapline.compile.tabulate import tabulate
 from trapline.compile.x86_64.emit import Emitted, emit
 from trapline.compile.x86_64.place_text import place_text
 from trapline.compile.x86_64.shapes import X86_64
@@ -94,15 +96,22 @@ def to_ssa(
 def compile_function(
     func: Func, full: bool, target: Target, body: Body | None = None, watch: Watch | None = None
 ) -> Compiled:
-    """SSA to x86-64. `body` is for the watch."""
+    """SSA to x86-64. `body` is for the watch and for TRAPLINE_CHECK. Raises CheckError under the latter."""
     live = analyse(func, full)
-    allocation = allocate(func, live, X86_64(target.features.sse41))
+    machine = X86_64(target.features.sse41)
+    allocation = allocate(func, live, machine)
     if watch:
         watch(Stage.ALLOCATE, lambda: print_allocation(func, allocation, place_text))
     emitted = emit(func, allocation, target)
-    if watch and body is not None:
-        watch(Stage.EMIT, lambda: print_code(emitted, body.opcodes, body.immediates))
-        watch(Stage.TABLE, lambda: print_table(func, allocation, place_text))
+    if (watch or dump.CHECKING) and body is not None:
+        table = tabulate(func, allocation, emitted, body, machine, full)
+        if watch:
+            watch(Stage.EMIT, lambda: print_code(emitted, table.stops, body))
+            watch(Stage.TABLE, lambda: print_table(table, place_text))
+        if dump.CHECKING:
+            from trapline.compile.checker import check  # as large as the compiler, and seldom asked for
+
+            check(func, allocation, emitted, body, machine, table, full)
     return Compiled(func, allocation, emitted)
 
 

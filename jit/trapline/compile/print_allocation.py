@@ -1,4 +1,4 @@
-"""What allocation decided, as text: the steps of each block with places for operands, and where states are.
+"""What allocation decided, as text: the steps of each block with places for operands and results.
 
 A place is a register, `[k]` for the k-th slot of the frame, or what the machine's `place_text` says of it.
 """
@@ -9,18 +9,9 @@ from collections.abc import Callable
 
 from trapline.compile.allocate import SLOT, Allocation, Step
 from trapline.compile.ir import Func, Op
-from trapline.compile.lower import PURE_OPS
-from trapline.compile.print_ssa import (
-    block_heading,
-    commented,
-    constant_text,
-    edge_text,
-    instruction_text,
-    states,
-)
-from trapline.wasm.opcodes import opcode_name
+from trapline.compile.print_ssa import block_heading, commented, constant_text, edge_text, instruction_text
 
-__all__ = ["print_allocation", "print_table"]
+__all__ = ["print_allocation"]
 
 PlaceText = Callable[[int], str]
 """The name of a place that is no slot."""
@@ -86,74 +77,7 @@ class _Printer:
                 lines.append(f"  to {edge_text(edge)}" + (f": {text}" if text else ""))
         return "\n".join(lines)
 
-    # ---- states ----
-
-    def table(self) -> str:
-        func = self._func
-        placed = {value for block in func.blocks for value in block.instructions}
-        placed.update(param for block in func.blocks for param in block.params)
-        held_at = self._held_at()
-        lines: list[str] = []
-        before = ""
-        for index, current, operands in states(func):
-            held = held_at[index]
-            locals_text, operands_text = (
-                ", ".join([self._where(value, index, held, placed) for value in values]) or "-"
-                for values in (current, operands)
-            )
-            text = f"locals {locals_text} | operands {operands_text}"
-            if text != before:
-                lines.append(f"{index:4}: {text}")
-            before = text
-        return "\n".join(lines)
-
-    def _held_at(self) -> list[dict[int, int]]:
-        """For each opcode the register that holds each value, by value, before the moves for its operands."""
-        func, allocation = self._func, self._allocation
-        out: list[dict[int, int]] = [{} for _ in func.stack_at]
-        for number, block in enumerate(func.blocks):
-            log = allocation.log[number]
-            opcode = block.start_pos
-            held = _holders(log, 0)
-            for done, step in enumerate(allocation.steps[number], 1):
-                if step.kind != 2:
-                    continue
-                while opcode <= func.pos[step.value]:
-                    out[opcode] = held
-                    opcode += 1
-                held = _holders(log, done)
-        return out
-
-    def _where(self, value: int, opcode: int, held: dict[int, int], placed: set[int]) -> str:
-        """The place of a value in the state of an opcode, or what it is computed from."""
-        func = self._func
-        op = func.op[value]
-        if op == Op.CONST:
-            return self._constant(value)
-        if op in PURE_OPS and (value not in placed or func.pos[value] == opcode):
-            args = [self._where(arg, opcode, held, placed) for arg in func.args[value]]
-            name = opcode_name(op) if op >= 0 else Op(op).name.lower()
-            return f"({' '.join([name, *args])})"
-        slot = self._allocation.slot[value]
-        if slot >= 0:
-            return f"[{slot}]"
-        return self._place(held[value]) if value in held else "dead"
-
-
-def _holders(log: list[tuple[int, int, int]], done: int) -> dict[int, int]:
-    """Value -> register once `done` steps of a block are executed."""
-    registers = {register: value for at, register, value in log if at <= done}
-    return {value: register for register, value in registers.items() if value >= 0}
-
 
 def print_allocation(func: Func, allocation: Allocation, place_text: PlaceText) -> str:
     """An allocation as text: what happens in which order, with the place of each operand and result."""
     return _Printer(func, allocation, place_text).steps()
-
-
-def print_table(func: Func, allocation: Allocation, place_text: PlaceText) -> str:
-    """Where every local and operand is before each opcode, a line for each opcode that differs from the one before.
-
-    `(op ...)` is computed from what it names, and `dead` is what level `live` does not keep.
-    """
-    return _Printer(func, allocation, place_text).table()

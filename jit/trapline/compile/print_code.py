@@ -1,12 +1,15 @@
 """Machine code as text: disassembly with labels, the opcode of each stop point, the kind of each trap site.
 
-        # 3 i32.lt_s
+    b1:
+      # 0..3 if [i32]
         cmp eax, 2
         jge L1
-      L1:
-        hlt                                             ; trap: unreachable, opcode 12
+    L1:
+        hlt                                             ; unreachable, opcode 12
 
-There are no addresses: jumps inside the function go to labels, so that one more byte somewhere changes one line.
+A line `# 0..3 if` is the stop point of opcodes 0 to 3, of which only the last has code: it is named. There are no
+addresses: jumps inside the function go to labels, so that one more byte somewhere changes one line. Jump tables and
+constants behind the code are not shown.
 """
 
 from __future__ import annotations
@@ -35,15 +38,26 @@ class TrapSite(Protocol):
     def kind(self) -> str: ...
 
 
+class Text(Protocol):
+    """What is read of a body: trapline.wasm.body.Body."""
+
+    opcodes: list[int]
+    immediates: list[object]
+
+
 class Code(Protocol):
     """What is read of an emitted function: trapline.compile.x86_64.emit.Emitted."""
 
     @property
     def code(self) -> bytes: ...
     @property
-    def stops(self) -> Sequence[tuple[int, int]]: ...
-    @property
     def traps(self) -> Sequence[TrapSite]: ...
+    @property
+    def block_offsets(self) -> Sequence[int]: ...
+    @property
+    def type_fixups(self) -> Sequence[tuple[int, int]]: ...
+    @property
+    def data_start(self) -> int: ...
 
 
 def _jump_target(instruction: Instruction, stop: int) -> int | None:
@@ -55,34 +69,73 @@ def _jump_target(instruction: Instruction, stop: int) -> int | None:
     return target if target < stop else None
 
 
-def print_code(
-    emitted: Code, opcodes: list[int], immediates: list[object], *, arch: str = "x86_64", offsets: bool = False
-) -> str:
-    """The code of a function as text. `offsets` puts that of each instruction, in hex, at the start of its line."""
-    code = emitted.code
-    instructions = disassemble(code, 0, arch=arch)
-    targets = sorted({target for found in instructions if (target := _jump_target(found, len(code))) is not None})
-    labels = {target: f"L{number}" for number, target in enumerate(targets)}
-    stops: dict[int, list[int]] = {}
-    for offset, pos in emitted.stops:
-        stops.setdefault(offset, []).append(pos)
-    sites: dict[int, list[str]] = {}
+def _labels(emitted: Code, instructions: list[Instruction]) -> dict[int, str]:
+    """Names of offsets: blocks by their numbers in SSA form, then whatever else is jumped to."""
+    labels: dict[int, str] = {}
+    for number, offset in enumerate(emitted.block_offsets):
+        if number:
+            labels.setdefault(offset, f"b{number}")
+    stop = emitted.data_start
+    targets = {target for found in instructions if (target := _jump_target(found, stop)) is not None}
+    for number, target in enumerate(sorted(targets - labels.keys())):
+        labels[target] = f"L{number}"
+    return labels
+
+
+def _comments(emitted: Code) -> dict[int, list[str]]:
+    """What is said of instructions, by the offset of a byte in them."""
+    comments: dict[int, list[str]] = {}
     for row in emitted.traps:
-        sites.setdefault(row.offset, []).append(f"{row.kind}, opcode {row.pos}")
+        text = f"back from opcode {row.pos}" if row.kind == "call" else f"{row.kind}, opcode {row.pos}"
+        comments.setdefault(row.offset, []).append(text)
+    for offset, type_index in emitted.type_fixups:
+        comments.setdefault(offset, []).append(f"number of type {type_index}")
+    return comments
+
+
+def _stop_lines(stops: Sequence[tuple[int, int]], body: Text) -> dict[int, list[str]]:
+    """The stop points at each offset, a line for opcodes in a row."""
+    runs: dict[int, list[list[int]]] = {}
+    for offset, opcode in stops:
+        of_offset = runs.setdefault(offset, [])
+        if of_offset and of_offset[-1][-1] == opcode - 1:
+            of_offset[-1].append(opcode)
+        else:
+            of_offset.append([opcode])
+    lines: dict[int, list[str]] = {}
+    for offset, found in runs.items():
+        for run in found:
+            numbers = f"{run[0]}..{run[-1]}" if len(run) > 1 else str(run[0])
+            lines.setdefault(offset, []).append(
+                f"  # {numbers} {opcode_text(body.opcodes[run[-1]], body.immediates[run[-1]])}"
+            )
+    return lines
+
+
+def print_code(
+    emitted: Code, stops: Sequence[tuple[int, int]], body: Text, *, arch: str = "x86_64", offsets: bool = False
+) -> str:
+    """The code of a function as text.
+
+    `stops`: (offset, opcode index) of each stop point, sorted. `offsets` puts that of each instruction, in hex, at the
+    start of its line.
+    """
+    code, data_start = emitted.code, emitted.data_start
+    instructions = disassemble(code[:data_start], 0, arch=arch)
+    labels = _labels(emitted, instructions)
+    comments = _comments(emitted)
+    stop_lines = _stop_lines(stops, body)
     margin = " " * 6 if offsets else ""
-    lines = [f"{len(code)} bytes"]
+    lines = [f"{len(code)} bytes" + (f", of them {len(code) - data_start} of data" if data_start < len(code) else "")]
     for instruction in instructions:
         at = instruction.address
         if at in labels:
             lines.append(f"{margin}{labels[at]}:")
-        for pos in stops.get(at, ()):
-            text = opcode_text(opcodes[pos], immediates[pos]) if pos < len(opcodes) else "end"
-            lines.append(f"{margin}  # {pos} {text}")
-        target = _jump_target(instruction, len(code))
+        lines += [f"{margin}{line}" for line in stop_lines.get(at, ())]
+        target = _jump_target(instruction, data_start)
         shown = instruction.text if target is None else f"{instruction.mnemonic} {labels[target]}"
         line = f"{at:5x} " if offsets else ""
         line += f"    {shown}"
-        if at in sites:
-            line = f"{line:<{_COMMENT_COLUMN}}; {'; '.join(sites[at])}"
-        lines.append(line)
+        said = [text for byte in range(at, at + instruction.size_bytes) for text in comments.get(byte, ())]
+        lines.append(f"{line:<{_COMMENT_COLUMN}}; {'; '.join(said)}" if said else line)
     return "\n".join(lines)

@@ -9,7 +9,6 @@ The numbers behind semicolons are opcode indices (`Func.pos`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Final
 
 from trapline.compile.ir import NO_TYPE, Edge, Func, Op
@@ -17,11 +16,9 @@ from trapline.wasm.opcodes import opcode_name
 from trapline.wasm.print_body import float_text, opcode_text
 from trapline.wasm.types import F32, F64, I32, I64, type_list, value_type_name
 
-__all__ = ["block_heading", "commented", "constant_text", "edge_text", "instruction_text", "print_ssa", "states"]
+__all__ = ["block_heading", "commented", "constant_text", "edge_text", "instruction_text", "print_ssa"]
 
 _COMMENT_COLUMN: Final = 52
-_UNREACHED: Final = -2
-"""In `Func.stack_at`."""
 _SIGN: Final = {I32: 32, I64: 64}
 
 
@@ -82,24 +79,6 @@ def instruction_text(func: Func, value: int, operands: list[str], result: str, e
 def commented(text: str, comment: str) -> str:
     """A line with its comment at a column of its own."""
     return f"{text:<{_COMMENT_COLUMN}} ; {comment}" if comment else text
-
-
-def states(func: Func) -> Iterator[tuple[int, list[int], list[int]]]:
-    """(opcode index, value of each local, values on the operand stack from the bottom) of each reachable opcode."""
-    now = list(func.initial_locals)
-    events = iter(func.local_events)
-    event = next(events, None)
-    for index, cell in enumerate(func.stack_at):
-        while event is not None and event[0] <= index:
-            now[event[1]] = event[2]
-            event = next(events, None)
-        if cell == _UNREACHED:
-            continue
-        operands: list[int] = []
-        while cell >= 0:
-            operands.append(func.cell_value[cell])
-            cell = func.cell_below[cell]
-        yield index, list(now), operands[::-1]
 
 
 def block_heading(func: Func, number: int, params: str) -> str:

@@ -9,6 +9,7 @@ own instruction: no place that the state names has been given up yet.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 from trapline.compile.allocate import Allocation, Machine, Step
@@ -150,7 +151,6 @@ class _Tabulation:
         """What a pure value is computed from, where a state can name it before that is done, or it never is."""
         func, at = self._func, 0
         steps = self._allocation.steps
-        offsets = self._emitted.step_offsets
         while at < len(self._values):
             value = self._values[at]
             op = func.op[value]
@@ -168,7 +168,7 @@ class _Tabulation:
                     numbers = tuple([self._named(arg, first) for arg in args])
                     for number in numbers:
                         self._first[number] = min(self._first[number], first)
-                    block, born = (home[0], offsets[home[0]][home[1] + 1]) if home is not None else (-1, -1)
+                    block, born = home if home is not None else (-1, -1)
                     self.out.recipes[at] = Recipe(op, func.imm[value], numbers, block, born)
             at += 1
 
@@ -238,7 +238,7 @@ class _Tabulation:
         """Groups of opcodes and what registers hold."""
         func, steps = self._func, self._allocation.steps[number]
         offsets = self._emitted.step_offsets[number]
-        block = Block(offsets[0], offsets[-1])
+        block = Block(offsets[0])
         if not steps:
             return block
         pos_of = func.pos
@@ -248,7 +248,7 @@ class _Tabulation:
                 continue
             pos = pos_of[step.value]
             if pos >= opcode:
-                block.groups.append(Group(offsets[at], opcode, pos + 1))
+                block.groups.append(Group(offsets[at], at, opcode, pos + 1))
                 opcode = pos + 1
             at = index + 1
         held: dict[int, int] = {}
@@ -257,13 +257,13 @@ class _Tabulation:
             name = -1 if value < 0 or ops[value] == Op.CONST else known[value]
             if held.get(register, -1) != name:
                 held[register] = name
-                block.log.append((offsets[index], register, name))
+                block.log.append((index, register, name))
         return block
 
     def _rows(self) -> None:
         for row in self._emitted.traps:
             if row.block < 0:
-                self.out.rows.append(Row(row.offset, 0, row.kind, row.place, -1, row.offset, (), -1, (), 0))
+                self.out.rows.append(Row(row.offset, 0, row.kind, row.place, -1, -1, row.offset, (), -1, (), 0))
             else:
                 self.out.rows.append(self._row(row))
         self.out.rows.sort(key=lambda row: row.offset)
@@ -297,6 +297,7 @@ class _Tabulation:
             row.kind,
             row.place,
             row.block,
+            row.step,
             offsets[row.step],
             wanted,
             skip,

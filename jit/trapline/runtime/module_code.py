@@ -13,7 +13,7 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from trapline import tuning
+from trapline import dump, tuning
 from trapline.compile.frame_table import CALL, FrameTable
 from trapline.compile.pipeline import Compiled, compile_defined, to_valid_body
 from trapline.compile.tabulate import tabulate
@@ -21,6 +21,7 @@ from trapline.compile.x86_64.emit import TrapRow
 from trapline.compile.x86_64.shapes import X86_64
 from trapline.compile.x86_64.target import Target
 from trapline.compile.x86_64.thunks import LAZY_BYTES, lazy_thunks
+from trapline.dump import Stage, Watch
 from trapline.errors import WasmFrameInfo
 from trapline.runtime.code import CodeImage, Mapped
 from trapline.runtime.engine import type_number
@@ -90,15 +91,15 @@ class ModuleCode:
 
     # ---- compiling ----
 
-    def compiled(self, defined: int) -> Compiled:
+    def compiled(self, defined: int, watch: Watch | None = None) -> Compiled:
         """Everything the compiler knows of a function: deterministic, so that it need not be kept."""
-        return compile_defined(self.module, defined, self.full, self.target)
+        return compile_defined(self.module, defined, self.full, self.target, watch)
 
-    def function_code(self, defined: int) -> FunctionCode:
+    def function_code(self, defined: int, watch: Watch | None = None) -> FunctionCode:
         """A function's code before it has a place."""
         found = self._ready.get(defined)
         if found is None:
-            emitted = self.compiled(defined).emitted
+            emitted = self.compiled(defined, watch).emitted
             rows = tuple(sorted(emitted.traps, key=lambda row: row.offset))
             data_bytes = len(emitted.code) - emitted.data_start
             found = FunctionCode(emitted.code, rows, tuple(emitted.type_fixups), data_bytes)
@@ -110,7 +111,8 @@ class ModuleCode:
         with self._lock:
             if self._entries[defined]:
                 return self._entries[defined]
-            found = self.function_code(defined)
+            watch = dump.watch(index, self.module)
+            found = self.function_code(defined, watch)
             code = bytearray(found.code)
             for offset, type_index in found.type_fixups:
                 struct.pack_into("<I", code, offset, type_number(self.module.types[type_index]))
@@ -118,6 +120,8 @@ class ModuleCode:
             self._starts.append(offset)
             self._placed.append((offset, defined, found))
             entry = self._entries[defined] = self.image.base + offset
+            if watch:
+                watch(Stage.PLACE, lambda: f"[{offset:#x}, {offset + len(code):#x}) of image {self.image.name}")
             for instance in list(self._instances):
                 instance.set_entry(defined, entry)
             return entry

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from trapline import dump
 from trapline.compile.frame_table import Row, Skip
 from trapline.compile.x86_64.emit import TrapRow
+from trapline.dump import Stage
 from trapline.errors import CallError, FiberError, WasmTrap, WasmTrapCode
 from trapline.runtime.backtrace import frames_of, infos
 from trapline.runtime.frame import Frame
@@ -60,6 +62,17 @@ class TrapEvent:
         self.detail = ""
         self._frames: list[Frame] | None = None
         self.reason = self._classify()
+        if self.place is not None:
+            watch = dump.watch(self.place.function, self.place.module_code.module)
+            if watch:
+                watch(Stage.TRAP, self._dumped)
+
+    def _dumped(self) -> str:
+        """What TRAPLINE_DUMP=trap prints: no addresses of this process."""
+        assert self.place is not None
+        row = "" if self.row is None else f", {self.row.kind} of opcode {self.row.pos}"
+        address = "" if self.address is None else f", address {self.address:#x}"
+        return f"{self.reason.value} at {self.place.offset:#x} of its code{row}{address}"
 
     @property
     def fiber(self) -> Fiber:

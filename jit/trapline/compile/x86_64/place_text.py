@@ -12,7 +12,7 @@ _GENERAL: Final = "rax rcx rdx rbx rsp rbp rsi rdi r8 r9 r10 r11 r12 r13 r14 r15
 
 
 def place_text(place: int) -> str:
-    """A register, `arg k` for a word of the outgoing arguments, `result k` for one of results; else `scratch`."""
+    """A register, `arg k` for a word of arguments, `result k` for one of results; `scratch` for what breaks cycles."""
     if place >= RESULT_WORD:
         return f"result {place - RESULT_WORD}"
     if place >= STACK_WORD:
