@@ -99,7 +99,7 @@ def compile_function(
     allocation = allocate(func, live, X86_64(target.features.sse41))
     if watch:
         watch(Stage.ALLOCATE, lambda: print_allocation(func, allocation, place_text))
-    emitted = emit(func, allocation, target)
+    emitted = emit(func, allocation, target, anchors=full)
     if watch and body is not None:
         watch(Stage.EMIT, lambda: print_code(emitted, body.opcodes, body.immediates))
         watch(Stage.TABLE, lambda: print_table(func, allocation, place_text))
