@@ -64,7 +64,8 @@ def test_exports(config: Config) -> None:
 
 
 def test_what_a_module_says_of_itself() -> None:
-    module = Module(Engine(), parse_text('(module $counter (import "a" "b" (func (param i32))) (memory (export "m") 1 2))'))
+    text = '(module $counter (import "a" "b" (func (param i32))) (memory (export "m") 1 2))'
+    module = Module(Engine(), parse_text(text))
     assert module.name == "counter"
     assert module.imports == [("a", "b", FuncType.of(["i32"]))]
     assert [(found.name, str(found.type)) for found in module.exports] == [("m", "memory 1..2")]
@@ -245,7 +246,8 @@ def test_instances_share_what_they_import(config: Config) -> None:
     second = instance(
         """(module (import "c" "m" (memory 1)) (import "c" "n" (global $n (mut i64))) (import "c" "t" (table 2 funcref))
             (import "c" "next" (func $next (result i64))) (type $t (func (result i64)))
-            (func (export "both") (result i64) (drop (call $next)) (i64.add (call_indirect (type $t) (i32.const 1)) (global.get $n)))
+            (func (export "both") (result i64)
+                (drop (call $next)) (i64.add (call_indirect (type $t) (i32.const 1)) (global.get $n)))
             (func (export "grow") (result i32) (memory.grow (i32.const 1)))
             (func (export "size") (result i32) (memory.size))
             (func (export "poke") (i32.store8 (i32.const 70000) (i32.const 9)))
@@ -406,7 +408,8 @@ def test_little_address_space(mebibytes: int) -> None:
 
 def test_many_memories() -> None:
     """Reservations are given back: far more than fit into the address space at once."""
-    module = Module(Engine(), parse_text('(module (memory (export "m") 1) (func (export "f") (result i32) (i32.load (i32.const 8))))'))
+    text = '(module (memory (export "m") 1) (func (export "f") (result i32) (i32.load (i32.const 8))))'
+    module = Module(Engine(), parse_text(text))
     for number in range(3000):
         exports = Instance(Store(module.engine), module).exports
         assert exports.f() == 0
@@ -447,7 +450,14 @@ def test_globals() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"debug": "some"}, {"gil": "no"}, {"path": "x"}, {"memories": "none"}, {"stack_bytes": 1}, {"max_memory_pages": -1}],
+    [
+        {"debug": "some"},
+        {"gil": "no"},
+        {"path": "x"},
+        {"memories": "none"},
+        {"stack_bytes": 1},
+        {"max_memory_pages": -1},
+    ],
 )
 def test_options(options: dict[str, Any]) -> None:
     with pytest.raises(FiberError):

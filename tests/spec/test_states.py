@@ -31,7 +31,8 @@ def test_frames_at_traps_of_scripts(name: str) -> None:
         pytest.skip(str(absent))
     both = Both()
     outcome = run(commands, both, PARTLY.get(name, frozenset()))
-    assert not outcome.failures, "\n".join(f"{name}.wast:{line}: {kind}: {what}" for line, kind, what in outcome.failures)
+    failures = [f"{name}.wast:{line}: {kind}: {what}" for line, kind, what in outcome.failures]
+    assert not failures, "\n".join(failures)
     trapping = sum(command["type"] == "assert_trap" and "action" in command for command in commands)
     assert both.traps >= trapping or PARTLY.get(name)
 
