@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from trapline import native
 from trapline.compile.x86_64.emit import TrapRow
+from trapline.compile.x86_64.unwind import return_address_at
 from trapline.errors import WasmFrameInfo
 from trapline.runtime.code import find_code
 from trapline.runtime.module_code import Place, place_of
@@ -63,16 +64,18 @@ class NativeFrame:
 def frames_of(fiber: Fiber) -> list[NativeFrame]:
     """The frames of a suspended fiber, innermost first.
 
-    A function that has not made its frame yet stands on its caller's frame pointer, so that the walk alone would lose
-    the caller: its return address lies at the stack pointer then.
+    A function that has not made its frame yet, or has left it, stands on its caller's frame pointer, so that the walk
+    alone would lose the caller: its return address lies by the stack pointer then.
     """
     found: list[NativeFrame] = []
     for activation in native.wasm_frames(fiber):
         for pc, fp, _ in activation:
             found.append(NativeFrame(pc, fp, bool(found)))
-    row = found[0].row if found else None
-    if row is not None and row.kind == "stack":
-        found.insert(1, NativeFrame(native.read_word(fiber.sp), found[0].fp, True))
+    place = found[0].place if found else None
+    if place is not None:
+        above_sp = return_address_at(place.module_code.machine_code(place.function), place.offset)
+        if above_sp is not None:
+            found.insert(1, NativeFrame(native.read_word(fiber.sp + above_sp), found[0].fp, True))
     return found
 
 

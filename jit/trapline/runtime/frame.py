@@ -22,6 +22,7 @@ from trapline.compile.places import (
     evaluate,
 )
 from trapline.compile.x86_64.layout import NAN_RULE
+from trapline.compile.x86_64.unwind import is_frame_made
 from trapline.errors import FiberError, WasmFrameInfo
 from trapline.runtime import module_code
 from trapline.runtime.backtrace import NativeFrame
@@ -128,7 +129,11 @@ class Frame:
     @property
     def instance(self) -> Instance | None:
         """The instance whose code it is."""
-        block = self._event.event.registers.r15 if self.is_entry else native.read_word(self._native.fp - 8)
+        code = self._place.module_code.machine_code(self._place.function)
+        if self._native.waits or is_frame_made(code, self._place.offset):
+            block = native.read_word(self._native.fp - 8)
+        else:
+            block = self._event.event.registers.r15
         return self._event.store.instance_at(block)
 
     # ---- values ----

@@ -151,13 +151,20 @@ class ModuleCode:
             return None
         return Place(self, self.module.imported_functions + defined, offset - start)
 
+    def _code_of(self, function: int) -> FunctionCode:
+        entry = self._entries[function - self.module.imported_functions] - self.image.base
+        return self._placed[bisect.bisect_left(self._starts, entry)][2]
+
+    def machine_code(self, function: int) -> bytes:
+        """The bytes of a compiled function (imports counted)."""
+        return self._code_of(function).code
+
     def row(self, place: Place, waits: bool) -> TrapRow | None:
         """The trap row at a place: that of a call where the frame `waits` for one, else that of what may trap there.
 
         Of several the last, which is the innermost operation's.
         """
-        entry = self._entries[place.function - self.module.imported_functions] - self.image.base
-        rows = self._placed[bisect.bisect_left(self._starts, entry)][2].rows
+        rows = self._code_of(place.function).rows
         at = bisect.bisect_right(rows, place.offset, key=lambda row: row.offset) - 1
         while at >= 0 and rows[at].offset == place.offset:
             if (rows[at].kind == CALL) is waits:
