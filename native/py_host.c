@@ -70,6 +70,11 @@ static int set_results(const HostFunctionObject *self, PyObject *answer, uint64_
     if (!(PyTuple_Check(answer) || PyList_Check(answer)) || PySequence_Size(answer) != count) return bad_results(self, answer);
     PyObject *all = PySequence_Tuple(answer); /* a list could change while a reference is converted */
     if (!all) return -1;
+    if (PyTuple_GET_SIZE(all) != count) { /* a subclass may iterate over others than it counts */
+        int bad = bad_results(self, all);
+        Py_DECREF(all);
+        return bad;
+    }
     int bad = 0;
     for (Py_ssize_t i = 0; !bad && i < count; i++) {
         bad = py_word(codes[i], PyTuple_GET_ITEM(all, i), self->convert, &words[i]);

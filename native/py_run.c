@@ -122,8 +122,9 @@ int py_run_to_stop(struct tl_fiber *f, PyObject *name, uint8_t gil, enum event_k
         uint64_t slot = tl_code_breakpoint_slot(reported_pc);
         if (slot) tl_arch_set_pc(f, slot);
     }
-    /* A function that could not be compiled: going on means to try again. */
-    if (f->started == TL_STARTED_HOST && tl_arch_request(f).kind == TL_REQUEST_COMPILE) {
+    /* A request that ended in an exception: going on means to try again. Results that nobody gave would be words of the
+     * arguments, which the code may take for references. */
+    if (f->started == TL_STARTED_HOST && tl_arch_request(f).kind != TL_REQUEST_NONE) {
         if (dropped) PyEval_RestoreThread(dropped);
         if (py_serve_request(f)) return -1;
         dropped = gil == GIL_RELEASE ? PyEval_SaveThread() : NULL;

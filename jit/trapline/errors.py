@@ -200,6 +200,10 @@ class LinkError(TraplineError):
         self.found = found
         self.expected = expected
 
+    def __reduce__(self) -> tuple[Callable[..., LinkError], tuple[str], dict[str, Any]]:
+        names = ("module", "name", "found", "expected")
+        return functools.partial(type(self), **{name: getattr(self, name) for name in names}), (self.reason,), vars(self)
+
 
 class ModuleError(TraplineError):
     """A WebAssembly module was refused.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -11,6 +10,7 @@ from trapline.arch.x86_64.features import Features, host_features
 from trapline.compile.x86_64.thunks import entry_thunk, host_thunk
 from trapline.errors import FiberError
 from trapline.runtime.code import CodeImage, choose
+from trapline.runtime.weak import fork_lock
 from trapline.wasm.limits import DEFAULT_LIMITS, ImplementationLimits
 from trapline.wasm.types import MAX_PAGES, FuncType
 
@@ -86,7 +86,7 @@ class Thunks:
     """Code between Python and compiled functions, one of each kind for a type; the process has one of these."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = fork_lock()
         self._entries: dict[FuncType, int] = {}
         self._hosts: dict[FuncType, int] = {}
         self._images: list[CodeImage] = []
@@ -117,7 +117,7 @@ class Thunks:
 thunks: Final = Thunks()
 
 _numbers: dict[FuncType, int] = {}
-_numbers_lock = threading.Lock()
+_numbers_lock = fork_lock()
 
 
 def type_number(type_: FuncType) -> int:

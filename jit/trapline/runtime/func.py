@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from trapline import native, tuning
 from trapline.errors import CallError
 from trapline.runtime.engine import thunks, type_number
+from trapline.runtime.fiber import Fiber, FiberState
 from trapline.wasm.types import (
     EXTERNREF,
     F32,
@@ -24,7 +25,6 @@ from trapline.wasm.types import (
 )
 
 if TYPE_CHECKING:
-    from trapline.runtime.fiber import Fiber
     from trapline.runtime.store import Store
     from trapline.runtime.wasm_trap import TrapEvent
 
@@ -141,6 +141,12 @@ class Func(native.WasmFunction):
         masks = [0xFFFF_FFFF if type_ in (I32, F32) else 0xFFFF_FFFF_FFFF_FFFF for type_ in self.type.results]
         return tuple([word & mask for word, mask in zip(results, masks, strict=True)])
 
+    def fiber(self, *args: Any) -> Fiber:
+        """The same call as a fiber that is ready to run. Raises CallError."""
+        fiber: Fiber = super().fiber(*args)
+        self.store.know_fiber(fiber)
+        return fiber
+
     def start(self, *args: Any) -> Call:
         """The same call as an iterator over its traps, each of which may be mended; see `Call`. Raises CallError."""
         return Call(self, self.fiber(*args))
@@ -152,7 +158,8 @@ class Func(native.WasmFunction):
 class Call:
     """A call that stops at each trap: iterate over it, mend and go on, then read `result`.
 
-    A trap that is neither retried nor skipped is raised by the next iteration, as it would be by a plain call.
+    A trap that is neither retried nor skipped is raised by the next iteration, as it would be by a plain call, and so is
+    what a host function raises (StopIteration, which would pass for the end, as RuntimeError). That unwinds the call.
 
     >>> import trapline
     >>> store = trapline.Store()
@@ -178,15 +185,26 @@ class Call:
         return self
 
     def __next__(self) -> TrapEvent:
-        store = self.func.store
-        if self._event is not None:
-            event, self._event = self._event, None
-            event.finish()
-        stopped = self.fiber.resume()
-        if stopped is None:
+        event, self._event = self._event, None
+        try:
+            if event is not None:
+                event.finish()
+            stopped = None if self._is_over else self.fiber.resume()
+            if stopped is not None:
+                self._event = self.func.store.trap_event(stopped)
+        except BaseException as error:
+            if self.fiber.state in (FiberState.READY, FiberState.SUSPENDED):
+                self.fiber.unwind()
+            if isinstance(error, StopIteration):
+                raise RuntimeError(f"{self.func.name}: a host function raised StopIteration") from error
+            raise
+        if self._event is None:
             raise StopIteration
-        self._event = store.trap_event(stopped)
         return self._event
+
+    @property
+    def _is_over(self) -> bool:
+        return self.fiber.state in (FiberState.FINISHED, FiberState.UNWOUND)
 
     @property
     def result(self) -> Any:

@@ -60,6 +60,8 @@ class Exports(Mapping[str, Extern]):
             raise KeyError(self._missing(name)) from None
 
     def __getattr__(self, name: str) -> Any:
+        if name in Exports.__slots__:  # while `copy` makes one: looking them up would come back here
+            raise AttributeError(name)
         try:
             return self._items[name]
         except KeyError:
@@ -183,7 +185,9 @@ class Instance:
 
     def compile_function(self, index: int) -> int:
         """For the native core: a function is called for the first time; the address of its code."""
-        return self._code.entry(index)
+        entry = self._code.entry(index)
+        self.set_entry(index - self._layout.imported_functions, entry)
+        return entry
 
     # ---- contents ----
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -44,7 +43,6 @@ class Linker:
         self._items: dict[tuple[str, str], Any] = {}
         self._types: dict[tuple[str, str], FuncType] = {}
         self._unknown: Callable[[Import], Any] | None = None
-        self._made: weakref.WeakKeyDictionary[Store, dict[tuple[str, str], Func]] = weakref.WeakKeyDictionary()
 
     def define(self, module: str, name: str, item: Any) -> None:
         """Anything an import can be: see `Instance`. Raises LinkError when the name is taken."""
@@ -96,14 +94,15 @@ class Linker:
         return self._in_store(store, (module, name))
 
     def _in_store(self, store: Store, key: tuple[str, str]) -> Any:
-        type_ = self._types.get(key)
+        type_, item = self._types.get(key), self._items[key]
         if type_ is None:
-            return self._items[key]
-        made = self._made.setdefault(store, {})
-        found = made.get(key)
-        if found is None:
-            found = made[key] = Func(store, type_, self._items[key], name=f"{key[0]}.{key[1]}")
-        return found
+            return item
+        made = store.linked(self)
+        before, func = made.get(key, (None, None))
+        if before != (type_, id(item)):  # a name can be defined anew; the function keeps what has the id
+            func = Func(store, type_, item, name=f"{key[0]}.{key[1]}")
+            made[key] = (type_, id(item)), func
+        return func
 
     def instantiate(self, store: Store, module: Module) -> Instance:
         """An instance with its imports from here. Raises LinkError, WasmTrap; see `Instance`."""

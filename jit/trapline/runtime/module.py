@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +12,7 @@ from trapline.errors import DecodeError
 from trapline.runtime import artifact
 from trapline.runtime.engine import Engine
 from trapline.runtime.module_code import ModuleCode
+from trapline.runtime.weak import fork_lock
 from trapline.wasm.decode import decode
 from trapline.wasm.module import Module as WasmModule
 from trapline.wasm.text import parse_text
@@ -62,7 +62,7 @@ class Module:
         self.engine = engine
         self.decoded: WasmModule = decode(data, engine.config.limits)
         self.name = name or self.decoded.names.module or "module"
-        self._lock = threading.Lock()
+        self._lock = fork_lock()
         self._codes: dict[bool, ModuleCode] = {}
         self._ready: dict[bool, artifact.Functions] = {}
 
