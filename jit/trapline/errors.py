@@ -202,7 +202,8 @@ class LinkError(TraplineError):
 
     def __reduce__(self) -> tuple[Callable[..., LinkError], tuple[str], dict[str, Any]]:
         names = ("module", "name", "found", "expected")
-        return functools.partial(type(self), **{name: getattr(self, name) for name in names}), (self.reason,), vars(self)
+        make = functools.partial(type(self), **{name: getattr(self, name) for name in names})
+        return make, (self.reason,), vars(self)
 
 
 class ModuleError(TraplineError):

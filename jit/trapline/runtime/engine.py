@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeVar
 
 from trapline import tuning
 from trapline.arch.x86_64.features import Features, host_features
@@ -17,7 +17,15 @@ from trapline.wasm.types import MAX_PAGES, FuncType
 __all__ = ["Config", "Engine", "thunks", "type_number"]
 
 LEVELS: Final = {"live": 0, "full": 1}
+Kind = TypeVar("Kind")
 _MEMORIES: Final = {"reserved": 0, "checked": 1}
+
+
+def expected(what: str, found: object, kind: type[Kind]) -> Kind:
+    """`found`, when it is of this kind. Raises TypeError: what takes an engine is often given a store, and so on."""
+    if not isinstance(found, kind):
+        raise TypeError(f"{what}: found {type(found).__name__}, expected {kind.__name__}")
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +79,7 @@ class Engine:
     __slots__ = ("config",)
 
     def __init__(self, config: Config | None = None) -> None:
-        self.config = Config() if config is None else config
+        self.config = Config() if config is None else expected("config", config, Config)
 
     @property
     def full(self) -> bool:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from trapline import native, tuning
 from trapline.errors import CallError
-from trapline.runtime.engine import thunks, type_number
+from trapline.runtime.engine import expected, thunks, type_number
 from trapline.runtime.fiber import Fiber, FiberState
+from trapline.runtime.store import Store
 from trapline.wasm.types import (
     EXTERNREF,
     F32,
@@ -25,7 +26,6 @@ from trapline.wasm.types import (
 )
 
 if TYPE_CHECKING:
-    from trapline.runtime.store import Store
     from trapline.runtime.wasm_trap import TrapEvent
 
 __all__ = ["Call", "Func", "annotated_type", "codes"]
@@ -69,6 +69,9 @@ class Func(native.WasmFunction):
         *,
         name: str | None = None,
     ) -> None:
+        expected("store", store, Store)
+        if type is not None:
+            expected("type", type, FuncType)
         if not callable(function):
             raise CallError(f"found {function!r}, expected something to call")
         label = name or getattr(function, "__name__", None) or repr(function)
@@ -158,8 +161,8 @@ class Func(native.WasmFunction):
 class Call:
     """A call that stops at each trap: iterate over it, mend and go on, then read `result`.
 
-    A trap that is neither retried nor skipped is raised by the next iteration, as it would be by a plain call, and so is
-    what a host function raises (StopIteration, which would pass for the end, as RuntimeError). That unwinds the call.
+    A trap that is neither retried nor skipped is raised by the next iteration, as it would be by a plain call, and so
+    is what a host function raises (StopIteration, which would pass for the end, as RuntimeError). That unwinds it.
 
     >>> import trapline
     >>> store = trapline.Store()

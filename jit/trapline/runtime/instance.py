@@ -5,16 +5,19 @@ Core specification 4.5.4 (instantiation); its order of steps is the order here.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from trapline import native
 from trapline.compile import instance as block_layout
 from trapline.compile.fold import fold_binary
-from trapline.errors import LinkError, WasmTrap, WasmTrapCode
-from trapline.runtime.engine import type_number
+from trapline.errors import CallError, LinkError, WasmTrap, WasmTrapCode
+from trapline.runtime.engine import expected, type_number
 from trapline.runtime.func import Func, agrees, annotated_type
 from trapline.runtime.memory import Memory
+from trapline.runtime.module import Module
+from trapline.runtime.store import Store
 from trapline.runtime.table import Table
 from trapline.runtime.variable import Global
 from trapline.wasm.module import ElementSegment, Expression, SegmentMode
@@ -32,16 +35,14 @@ from trapline.wasm.types import (
 )
 
 if TYPE_CHECKING:
-    from trapline.runtime.module import Module
     from trapline.runtime.module_code import ModuleCode
-    from trapline.runtime.store import Store
 
 __all__ = ["Exports", "Extern", "Imports", "Instance"]
 
 Extern: TypeAlias = Func | Table | Memory | Global
 Imports: TypeAlias = Sequence[Any] | Mapping[str, Mapping[str, Any]]
 
-_SIGN_32: Final = 1 << 31
+_SHOWN_EXPORTS: Final = 20
 
 
 class Exports(Mapping[str, Extern]):
@@ -68,7 +69,9 @@ class Exports(Mapping[str, Extern]):
             raise AttributeError(self._missing(name)) from None
 
     def _missing(self, name: str) -> str:
-        return f"{self._module} exports no {name!r}; it exports {', '.join(self._items) or 'nothing'}"
+        some = ", ".join([repr(known) for known in itertools.islice(self._items, _SHOWN_EXPORTS)])
+        more = len(self._items) - _SHOWN_EXPORTS
+        return f"{self._module} exports no {name!r}; it exports {some or 'nothing'}{f' and {more} more' * (more > 0)}"
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._items)
@@ -86,9 +89,9 @@ class Exports(Mapping[str, Extern]):
 class Instance:
     """A module brought to life in a store: imports linked, memory and tables filled, the start function run.
 
-    `imports` are the things that the module imports: a list in its order, or a mapping of module name to name to thing.
-    A thing is a `Func`, `Memory`, `Table` or `Global` of the store, for a function also any Python callable (its type
-    is the import's), for an immutable global also a value.
+    `imports` are the things that the module imports: a list in its order, or a mapping of module name to name to thing,
+    where an instance may stand for its exports. A thing is a `Func`, `Memory`, `Table` or `Global` of the store, for a
+    function also any Python callable (its type is the import's), for an immutable global also a value.
 
     Raises LinkError for an import that is missing or of another type, WasmTrap when a segment does not fit or the start
     function traps.
@@ -118,8 +121,8 @@ class Instance:
     )
 
     def __init__(self, store: Store, module: Module, imports: Imports = ()) -> None:
-        self.store = store
-        self.module = module
+        self.store = expected("store", store, Store)
+        self.module = expected("module", module, Module)
         decoded = module.decoded
         linked = [
             _checked_import(store, entry, found)
@@ -365,7 +368,8 @@ def _in_order(declared: Sequence[Import], imports: Imports) -> list[Any]:
 
 def _looked_up(entry: Import, imports: Mapping[str, Any]) -> Any:
     try:
-        return imports[entry.module][entry.name]
+        found = imports[entry.module]
+        return (found.exports if isinstance(found, Instance) else found)[entry.name]
     except (KeyError, TypeError):
         raise LinkError(
             "unknown import", module=entry.module, name=entry.name, found="nothing", expected=described(entry.type)
@@ -394,7 +398,10 @@ def _checked_import(store: Store, entry: Import, found: Any) -> Extern:
         found = Func(store, wanted, found, name=f"{entry.module}.{entry.name}")
     elif _is_constant(wanted) and isinstance(found, int | float):
         assert isinstance(wanted, GlobalType)
-        found = Global(store, wanted, found)
+        try:
+            found = Global(store, wanted, found)
+        except CallError:
+            raise refuse(repr(found)) from None
     if not isinstance(found, Func | Table | Memory | Global):
         raise refuse(repr(found))
     if found.store is not store:

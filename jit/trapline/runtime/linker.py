@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from trapline.errors import LinkError, WasmTrap, WasmTrapCode
-from trapline.runtime.engine import Engine
+from trapline.runtime.engine import Engine, expected
 from trapline.runtime.func import Func
 from trapline.runtime.instance import Instance, described
 from trapline.runtime.module import Module
@@ -38,7 +38,7 @@ class Linker:
     """
 
     def __init__(self, engine: Engine | None = None) -> None:
-        self.engine = Engine() if engine is None else engine
+        self.engine = Engine() if engine is None else expected("engine", engine, Engine)
         self.allow_shadowing = False
         self._items: dict[tuple[str, str], Any] = {}
         self._types: dict[tuple[str, str], FuncType] = {}
@@ -107,7 +107,7 @@ class Linker:
     def instantiate(self, store: Store, module: Module) -> Instance:
         """An instance with its imports from here. Raises LinkError, WasmTrap; see `Instance`."""
         items = []
-        for entry in module.decoded.imports:
+        for entry in expected("module", module, Module).decoded.imports:
             key = (entry.module, entry.name)
             if key in self._items:
                 items.append(self._in_store(store, key))

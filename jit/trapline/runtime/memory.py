@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -169,7 +170,10 @@ class Memory(native.Memory):
     write_i8, write_i16, write_i32, write_i64 = write_u8, write_u16, write_u32, write_u64
 
     def write_f32(self, start: int, value: float) -> None:
-        self.pack(start, "f", value)
+        try:
+            self.pack(start, "f", value)
+        except OverflowError:  # beyond the largest f32: rounds to infinity, as a demotion does
+            self.pack(start, "f", math.copysign(math.inf, value))
 
     def write_f64(self, start: int, value: float) -> None:
         self.pack(start, "d", value)

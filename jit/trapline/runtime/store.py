@@ -10,7 +10,7 @@ from trapline import native
 from trapline.errors import CallError, WasmFrameInfo
 from trapline.runtime.backtrace import activations, frames_of, infos
 from trapline.runtime.caller import Caller
-from trapline.runtime.engine import Engine
+from trapline.runtime.engine import Engine, expected
 from trapline.runtime.fiber import Fiber, FiberState
 from trapline.runtime.references import Externals
 from trapline.runtime.table import Table
@@ -53,7 +53,7 @@ class Store:
     )
 
     def __init__(self, engine: Engine | None = None, data: Any = None) -> None:
-        self.engine = Engine() if engine is None else engine
+        self.engine = Engine() if engine is None else expected("engine", engine, Engine)
         self.data = data
         self._externals = Externals()
         self._functions: dict[int, Func] = {}
@@ -141,8 +141,8 @@ class Store:
     def gc(self) -> int:
         """Forget Python objects that no externref in a global or table of the store stands for any more.
 
-        Returns how many. Raises CallError while a call is under way in this thread, or stands at a trap: its frames may hold
-        references.
+        Returns how many. Raises CallError while a call is under way in this thread, or stands at a trap: its frames
+        may hold references.
         """
         if native.wasm_frames() or self._stops or any(fiber.state <= FiberState.SUSPENDED for fiber in self._fibers):
             raise CallError("Store.gc: found a call under way, expected none")

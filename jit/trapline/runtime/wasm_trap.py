@@ -178,6 +178,8 @@ class TrapEvent:
 
     def raise_(self, error: BaseException) -> None:
         """Unwind the code and raise this exception."""
+        if not isinstance(error, BaseException):
+            raise FiberError(f"raise_: found {error!r}, expected an exception")
         self._decide("raise")
         self._error = error
 
