@@ -124,6 +124,9 @@ class Func(native.WasmFunction):
         Floats keep their very NaN; a funcref is the address of a record, an externref the store's number. Raises
         CallError, WasmTrap, and whatever a host function raises.
         """
+        for number, (type_, word) in enumerate(zip(self.type.params, words, strict=False)):
+            if type_ in (FUNCREF, EXTERNREF) and not self.store.is_reference(type_, word):
+                raise CallError(f"{self.name}: argument {number}: found {word!r}, which stands for no reference")
         config = self.store.engine.config
         raw = native.WasmFunction(
             thunks.entry(self.type),
@@ -220,7 +223,7 @@ def annotated_type(function: Callable[..., Any]) -> tuple[bool, tuple[list[objec
     try:
         hints = typing.get_type_hints(function if inspect.isroutine(function) else type(function).__call__)
         parameters = list(inspect.signature(function).parameters.values())
-    except (TypeError, ValueError, NameError, AttributeError):
+    except Exception:  # annotations that are text for readers are evaluated, and may raise anything
         return False, None
     found = [hints.get(parameter.name) for parameter in parameters]
     wants_caller = bool(found) and isinstance(found[0], type) and getattr(found[0], "is_wasm_caller", False) is True

@@ -293,6 +293,12 @@ class Instance:
             return self.block.get(layout.imported_function(index))
         return self.block.address + layout.own_function(index)
 
+    def owns_record(self, word: int) -> bool:
+        """Whether a word is the address of one of this instance's own records."""
+        at = word - self.block.address - self._layout.own_functions
+        own = len(self.module.decoded.code)
+        return at % block_layout.RECORD_BYTES == 0 and 0 <= at < own * block_layout.RECORD_BYTES
+
     def func_of_record(self, record: int) -> Func:
         """The function of one of this instance's own records."""
         layout = self._layout

@@ -42,7 +42,7 @@ class Linker:
         self.allow_shadowing = False
         self._items: dict[tuple[str, str], Any] = {}
         self._types: dict[tuple[str, str], FuncType] = {}
-        self._unknown: Callable[[Import], Any] | None = None
+        self._unknown: Callable[[Store, Import], Any] | None = None
 
     def define(self, module: str, name: str, item: Any) -> None:
         """Anything an import can be: see `Instance`. Raises LinkError when the name is taken."""
@@ -112,7 +112,8 @@ class Linker:
             if key in self._items:
                 items.append(self._in_store(store, key))
             elif self._unknown is not None and isinstance(entry.type, FuncType):
-                items.append(Func(store, entry.type, self._unknown(entry), name=f"{entry.module}.{entry.name}"))
+                function = self._unknown(store, entry)
+                items.append(Func(store, entry.type, function, name=f"{entry.module}.{entry.name}"))
             else:
                 raise LinkError(
                     "unknown import",
@@ -124,15 +125,15 @@ class Linker:
         return Instance(store, module, items)
 
 
-def _trapping(entry: Import) -> Callable[..., Any]:
+def _trapping(store: Store, entry: Import) -> Callable[..., Any]:
     def trap(*args: Any) -> None:
         what = f"{entry.module}.{entry.name} was called and is not defined"
-        raise WasmTrap(WasmTrapCode.UNREACHABLE, (), detail=what)
+        raise WasmTrap(WasmTrapCode.UNREACHABLE, store.backtrace(), detail=what)
 
     return trap
 
 
-def _returning_zeros(entry: Import) -> Callable[..., Any]:
+def _returning_zeros(store: Store, entry: Import) -> Callable[..., Any]:
     assert isinstance(entry.type, FuncType)
     zeros: tuple[Any, ...] = tuple(None if type_ in (0x70, 0x6F) else 0 for type_ in entry.type.results)
     result = None if not zeros else zeros[0] if len(zeros) == 1 else zeros

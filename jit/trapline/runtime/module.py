@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from trapline.compile.instance import InstanceLayout
 from trapline.compile.x86_64.target import Target
-from trapline.errors import DecodeError
+from trapline.errors import DecodeError, TextError
 from trapline.runtime import artifact
 from trapline.runtime.engine import Engine, expected
 from trapline.runtime.module_code import ModuleCode
@@ -71,7 +71,7 @@ class Module:
         """A module from a file in the binary or the text format. Raises OSError, and what `Module` does."""
         data = Path(path).read_bytes()
         text = not data.startswith(b"\0") and Path(path).suffix in (".wat", ".wast")
-        return cls(engine, data.decode() if text else data, name=Path(path).name)
+        return cls(engine, _decoded(data) if text else data, name=Path(path).name)
 
     @classmethod
     def validate(cls, engine: Engine, wasm: bytes | bytearray | memoryview | str) -> None:
@@ -156,6 +156,13 @@ class Module:
 
     def __repr__(self) -> str:
         return f"<Module {self.name}: {len(self.decoded.code)} functions, {len(self.decoded.bytecode)} bytes>"
+
+
+def _decoded(data: bytes) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise TextError(f"malformed UTF-8 encoding at byte {error.start:#x} of the file") from None
 
 
 def _binary(wasm: bytes | bytearray | memoryview | str) -> bytes:

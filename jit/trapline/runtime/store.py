@@ -19,7 +19,7 @@ from trapline.runtime.trap import Event, StopReason
 from trapline.runtime.variable import Global
 from trapline.runtime.wasm_trap import TrapEvent
 from trapline.runtime.weak import Members
-from trapline.wasm.types import EXTERNREF
+from trapline.wasm.types import EXTERNREF, ValueType
 
 if TYPE_CHECKING:
     from trapline.runtime.func import Func
@@ -121,6 +121,16 @@ class Store:
             found = self._instances[block].func_of_record(word)
             self._functions[word] = found
         return found
+
+    def is_reference(self, type_: ValueType, word: int) -> bool:
+        """Whether a word is a reference that this store gave: null, the record of a function, an object's number."""
+        if not isinstance(word, int):
+            return False
+        if type_ == EXTERNREF:
+            return self._externals.knows(word)
+        if not word or word in self._functions:
+            return True
+        return any(instance.owns_record(word) for instance in self._instances.values())
 
     def external_word(self, value: object) -> int:
         """An externref as a word."""
