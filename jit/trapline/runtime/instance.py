@@ -19,6 +19,7 @@ from trapline.runtime.memory import Memory
 from trapline.runtime.module import Module
 from trapline.runtime.store import Store
 from trapline.runtime.table import Table
+from trapline.runtime.values import shown
 from trapline.runtime.variable import Global
 from trapline.wasm.module import ElementSegment, Expression, SegmentMode
 from trapline.wasm.types import (
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["Exports", "Extern", "Imports", "Instance"]
 
 Extern: TypeAlias = Func | Table | Memory | Global
-Imports: TypeAlias = Sequence[Any] | Mapping[str, Mapping[str, Any]]
+Imports: TypeAlias = "Sequence[Any] | Mapping[str, Mapping[str, Any] | Instance]"
 
 _SHOWN_EXPORTS: Final = 20
 
@@ -407,9 +408,9 @@ def _checked_import(store: Store, entry: Import, found: Any) -> Extern:
         try:
             found = Global(store, wanted, found)
         except CallError:
-            raise refuse(repr(found)) from None
+            raise refuse(shown(found)) from None
     if not isinstance(found, Func | Table | Memory | Global):
-        raise refuse(repr(found))
+        raise refuse(shown(found))
     if found.store is not store:
         raise refuse(f"{found!r} of another store")
     if not _fits(wanted, found.type):

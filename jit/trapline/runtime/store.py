@@ -122,7 +122,7 @@ class Store:
             self._functions[word] = found
         return found
 
-    def is_reference(self, type_: ValueType, word: int) -> bool:
+    def is_reference(self, type_: ValueType, word: object) -> bool:
         """Whether a word is a reference that this store gave: null, the record of a function, an object's number."""
         if not isinstance(word, int):
             return False
