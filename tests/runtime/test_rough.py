@@ -28,8 +28,10 @@ from trapline import (
     Linker,
     LinkError,
     Memory,
+    MemoryAccessError,
     ModuleError,
     Store,
+    TableType,
     TrapEvent,
     WasmTrap,
     WasmTrapCode,
@@ -339,6 +341,35 @@ def test_one_thing_in_the_place_of_another(make: Callable[[Any], object], words:
 def test_constants_that_do_not_fit_an_import(found: Any) -> None:
     with pytest.raises(LinkError, match=r"incompatible import type: a\.b: .*expected a global i32"):
         instance('(module (import "a" "b" (global i32)))', [found])
+
+
+def test_what_code_knows_is_initialised_once() -> None:
+    store = Store()
+    made = instance('''(module (memory (export "m") 1) (table (export "t") 1 funcref) (func $f (export "f") (result i32)
+        (i32.const 5)) (elem (i32.const 0) $f) (global (export "g") (mut i32) (i32.const 3)))''', store=store)
+    host = Func(store, FuncType.of([], ["i32"]), lambda: 7)
+    exports = made.exports
+    again: list[Callable[[], Any]] = [
+        lambda: exports.m.__init__(Store(), 2, 3),
+        lambda: exports.t.__init__(Store(), TableType.of("externref", 2)),
+        lambda: exports.g.__init__(Store(), GlobalType.of("f64"), 1.5),
+        lambda: host.__init__(store, FuncType.of([], []), print),  # type: ignore[misc]
+        lambda: made.__init__(Store(), made.module),  # type: ignore[misc]
+        lambda: made.module.__init__(store.engine, b"\0asm\1\0\0\0"),  # type: ignore[misc]
+        lambda: store.__init__(),  # type: ignore[misc]
+    ]
+    for call in again:
+        with pytest.raises(FiberError, match="initialised already"):
+            call()
+    made.memories.clear()
+    gc.collect()
+    assert (exports.f(), exports.t[0](), host(), exports.g.value, exports.m.maximum) == (5, 5, 7, 3, None)
+
+
+def test_a_memory_says_why_it_cannot_grow() -> None:
+    memory = Memory(Store(Engine(Config(max_memory_pages=2))))
+    with pytest.raises(MemoryAccessError, match="a memory of 1 pages cannot grow by 2: at most 2 are allowed"):
+        memory.grow(2)
 
 
 def test_numbers_that_fit_no_float() -> None:

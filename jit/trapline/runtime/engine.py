@@ -28,6 +28,12 @@ def expected(what: str, found: object, kind: type[Kind]) -> Kind:
     return found
 
 
+def first_time(item: object, attribute: str) -> None:
+    """Requires of an `__init__` that it runs once. Raises FiberError: code holds addresses of what it made."""
+    if hasattr(item, attribute):
+        raise FiberError(f"{type(item).__name__}: found one that is initialised already, expected a new one")
+
+
 @dataclass(frozen=True, slots=True)
 class Config:
     """How an engine compiles and runs modules.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from trapline import native, tuning
 from trapline.errors import CallError
-from trapline.runtime.engine import expected, thunks, type_number
+from trapline.runtime.engine import expected, first_time, thunks, type_number
 from trapline.runtime.fiber import Fiber, FiberState
 from trapline.runtime.store import Store
 from trapline.wasm.types import (
@@ -69,6 +69,7 @@ class Func(native.WasmFunction):
         *,
         name: str | None = None,
     ) -> None:
+        first_time(self, "store")
         expected("store", store, Store)
         if type is not None:
             expected("type", type, FuncType)

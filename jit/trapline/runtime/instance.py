@@ -13,7 +13,7 @@ from trapline import native
 from trapline.compile import instance as block_layout
 from trapline.compile.fold import fold_binary
 from trapline.errors import CallError, LinkError, WasmTrap, WasmTrapCode
-from trapline.runtime.engine import expected, type_number
+from trapline.runtime.engine import expected, first_time, type_number
 from trapline.runtime.func import Func, agrees, annotated_type
 from trapline.runtime.memory import Memory
 from trapline.runtime.module import Module
@@ -122,6 +122,7 @@ class Instance:
     )
 
     def __init__(self, store: Store, module: Module, imports: Imports = ()) -> None:
+        first_time(self, "store")
         self.store = expected("store", store, Store)
         self.module = expected("module", module, Module)
         decoded = module.decoded
@@ -140,7 +141,7 @@ class Instance:
         code = module.code(checked=any(memory.checked for memory in self.memories))
         self._code: ModuleCode = code
         self._layout = code.layout
-        self._kept: list[native.Block] = []
+        self._kept: list[object] = list(self.memories)
         self.block = native.Block(code.layout.block_bytes)
         self.functions = _Functions(self, imported)
         self._lay_out(imported)

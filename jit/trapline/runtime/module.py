@@ -10,7 +10,7 @@ from trapline.compile.instance import InstanceLayout
 from trapline.compile.x86_64.target import Target
 from trapline.errors import DecodeError, TextError
 from trapline.runtime import artifact
-from trapline.runtime.engine import Engine, expected
+from trapline.runtime.engine import Engine, expected, first_time
 from trapline.runtime.module_code import ModuleCode
 from trapline.runtime.weak import fork_lock
 from trapline.wasm.decode import decode
@@ -59,6 +59,7 @@ class Module:
         validate(self.decoded, bodies=True)
 
     def _load(self, engine: Engine, data: bytes, name: str | None) -> None:
+        first_time(self, "engine")
         self.engine = expected("engine", engine, Engine)
         self.decoded: WasmModule = decode(data, engine.config.limits)
         self.name = name or self.decoded.names.module or "module"

@@ -10,7 +10,7 @@ from trapline import native
 from trapline.errors import CallError, WasmFrameInfo
 from trapline.runtime.backtrace import activations, frames_of, infos
 from trapline.runtime.caller import Caller
-from trapline.runtime.engine import Engine, expected
+from trapline.runtime.engine import Engine, expected, first_time
 from trapline.runtime.fiber import Fiber, FiberState
 from trapline.runtime.references import Externals
 from trapline.runtime.table import Table
@@ -53,6 +53,7 @@ class Store:
     )
 
     def __init__(self, engine: Engine | None = None, data: Any = None) -> None:
+        first_time(self, "engine")
         self.engine = Engine() if engine is None else expected("engine", engine, Engine)
         self.data = data
         self._externals = Externals()
