@@ -72,7 +72,7 @@ static PyMethodDef module_methods[] = {
     {"configure", (PyCFunction)(void (*)(void))configure, METH_VARARGS | METH_KEYWORDS,
      "configure(fiber_class, event_class, unwound_error, word_offsets, stack_bytes, max_stack_bytes)."},
     {"hold_code", hold_code, METH_O, "hold_code(address): an object that frees a struct tl_code as it dies."},
-    {"wasm_frames", (PyCFunction)(void (*)(void))py_wasm_frames, METH_FASTCALL, "wasm_frames(fiber=None)."},
+    {"wasm_frames", (PyCFunction)(void (*)(void))py_wasm_frames, METH_FASTCALL, "wasm_frames(fiber=None, most=0)."},
     {NULL},
 };
 
