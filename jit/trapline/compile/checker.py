@@ -4,6 +4,7 @@
     checker_places      every step reads what it means to read
     x86_64/check_code   the bytes do what the steps say, and have these trap sites
     checker_states      every state names places that hold what it means
+    checker_paths       a stop and the one before it tell the opcode (only in code that keeps its states)
 
 Requires: what one compilation left. Leaves: nothing. Raises: CheckError with function, block, opcode, offset, what was
 found and what was expected. Nothing here reads the allocator's log or trusts the table.
@@ -12,6 +13,7 @@ found and what was expected. Nothing here reads the allocator's log or trusts th
 from __future__ import annotations
 
 from trapline.compile.allocate import Allocation, Machine
+from trapline.compile.checker_paths import check_paths
 from trapline.compile.checker_places import check_places
 from trapline.compile.checker_ssa import CheckError, check_ssa
 from trapline.compile.checker_states import check_states
@@ -39,3 +41,5 @@ def check(
     places.check()
     sites = check_code(func, allocation, emitted, machine)
     check_states(func, flow, places, emitted, body, machine, sites, table, full)
+    if full:
+        check_paths(func, emitted, table)

@@ -254,18 +254,13 @@ class _Check:
         for register in range(32):
             if not used >> register & 1 or self._lost >> register & 1:
                 continue
-            for value in contents.get(register, _NOTHING):
+            held = contents.get(register, _NOTHING)
+            for value in held:
                 found = by_value.get(value)
-                if found is not None and value not in self._constants and state.registers.get(register) != found:
+                if found is None or state.registers.get(register) == found or self._func.op[value] == Op.CONST:
+                    continue
+                if not any(other != value and self._live.end[other] >= self._position for other in held):
                     raise self._fail(f"register {register} will be read as a value of the state", None, value)
-
-    @property
-    def _constants(self) -> frozenset[int]:
-        if self._known_constants is None:
-            self._known_constants = frozenset([v for v, op in enumerate(self._func.op) if op == Op.CONST])
-        return self._known_constants
-
-    _known_constants: frozenset[int] | None = None
 
     def _holds(self, place: int, value: int) -> bool:
         if place < 32 and self._lost >> place & 1:

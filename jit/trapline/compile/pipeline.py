@@ -102,7 +102,7 @@ def compile_function(
     allocation = allocate(func, live, machine)
     if watch:
         watch(Stage.ALLOCATE, lambda: print_allocation(func, allocation, place_text))
-    emitted = emit(func, allocation, target)
+    emitted = emit(func, allocation, target, anchors=full)
     if (watch or dump.CHECKING) and body is not None:
         table = tabulate(func, allocation, emitted, body, machine, full)
         if watch:

@@ -25,7 +25,6 @@ __all__ = ["Site", "check_code"]
 
 _RSP, _RBP, _R14, _R15 = 4, 5, 14, 15
 _SCRATCHES: Final = 1 << SCRATCH | 1 << (16 + FLOAT_SCRATCH)
-_MEMORY_KINDS: Final = ("memory",)
 _CALL_TRAPS: Final = ["undefined element", "uninitialized element", "indirect call type mismatch"]
 _CONDITIONS: Final = {0: "e", 1: "ne", 2: "l", 3: "b", 4: "g", 5: "a", 6: "le", 7: "be", 8: "ge", 9: "ae"}
 """Of the ten integer comparisons in the order of their opcodes."""
@@ -204,7 +203,7 @@ class _CodeCheck:
                     if not stores or not self._is_store(self._effects[stores[0]], SLOT + slot, place, param):
                         raise self._fail(f"store of parameter {param} to its slot", emitted.block_offsets[number])
                     stores.pop(0)
-        if stores and not (len(stores) == 1 and self._effects[stores[0]].mnemonic == "nop"):
+        if stores:
             raise self._fail("more than stores in front of a block's first step", self._offsets[stores[0]])
         for index, step in enumerate(steps):
             self._step, self._pos = index, func.pos[step.value]
@@ -370,9 +369,7 @@ class _CodeCheck:
         """Trap sites of an instruction; how many traps of its step there are out of line by now."""
         memory = effect.memory
         if memory is not None and _R14 in (memory.base, memory.index):
-            self._site(offset, _MEMORY_KINDS, written)
-        elif memory is not None and memory.base == SCRATCH and 0x28 <= op <= 0x3E:
-            self._site(offset, _MEMORY_KINDS, written)
+            self._site(offset, ("memory",), written)
         if effect.mnemonic in ("div", "idiv"):
             self._site(offset, ("division",), written)
         elif effect.mnemonic == "hlt":

@@ -101,9 +101,10 @@ class _Late(NamedTuple):
 
 
 class _Emitter(Calls):
-    def __init__(self, func: Func, allocation: Allocation, target: Target) -> None:
+    def __init__(self, func: Func, allocation: Allocation, target: Target, anchors: bool) -> None:
         super().__init__(Assembler(), func, target)
         self._allocation = allocation
+        self._anchors = anchors
         self._labels = [self.a.label() for _ in func.blocks]
         self._stops: list[tuple[int, int]] = []
         self._late: list[_Late] = []
@@ -302,10 +303,26 @@ class _Emitter(Calls):
             self.a.jmp_l(self._labels[target])
         self._edges[number][way] = start, len(self.a._pieces)
 
+    def _needs_anchor(self, number: int) -> bool:
+        """Whether a block that ends in a jump has opcodes but no code, and other ways lead to where it falls through:
+        its stop points would be those of the next block. checker_paths.py proves that this is enough."""
+        func = self.func
+        block = func.blocks[number]
+        target = block.edges[0].target
+        return (
+            len(self.a._pieces) == self._blocks[number]
+            and target == number + 1
+            and not self._allocation.edge_moves[number][0]
+            and len(func.blocks[target].predecessors) > 1
+            and block.start_pos <= func.pos[block.instructions[-1]]
+        )
+
     def _terminator(self, number: int, step: Step) -> None:
         op = self.func.op[step.value]
         edges = self.func.blocks[number].edges
         if op == Op.JUMP:
+            if self._anchors and self._needs_anchor(number):
+                self.a.nop()
             self._fall(number, 0)
         elif op == Op.BRANCH:
             holds = self._condition(step)
@@ -435,6 +452,6 @@ class _Emitter(Calls):
             a.cmove64_rr(step.out, second)
 
 
-def emit(func: Func, allocation: Allocation, target: Target) -> Emitted:
-    """The bytes of one function."""
-    return _Emitter(func, allocation, target).run()
+def emit(func: Func, allocation: Allocation, target: Target, anchors: bool = False) -> Emitted:
+    """The bytes of one function; with `anchors` a stop and the one before it always tell the opcode."""
+    return _Emitter(func, allocation, target, anchors).run()
