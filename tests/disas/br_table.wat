@@ -27,7 +27,7 @@
     end i32.const 50))
 
 ;; == emit: function 0 (few), full
-;; 54 bytes
+;; 51 bytes
 ;;     test dword ptr [rsp - 0x8010], eax                  ; stack, opcode 0
 ;;     push rbp
 ;;     mov rbp, rsp
@@ -35,9 +35,8 @@
 ;;     mov qword ptr [rbp - 8], r15
 ;;   # 0 block
 ;;   # 4 br_table 0 1 2
-;;     cmp eax, 0
-;;     je L0
 ;;     cmp eax, 1
+;;     jb L0
 ;;     je L1
 ;;     jmp L2
 ;; L0:
@@ -61,7 +60,7 @@
 ;;     leave
 ;;     ret
 ;; == emit: function 1 (many), full
-;; 93 bytes
+;; 108 bytes
 ;;     test dword ptr [rsp - 0x8010], eax                  ; stack, opcode 0
 ;;     push rbp
 ;;     mov rbp, rsp
@@ -69,21 +68,12 @@
 ;;     mov qword ptr [rbp - 8], r15
 ;;   # 0 block
 ;;   # 6 br_table 0 1 2 3 4 2 0 1
-;;     cmp eax, 0
-;;     je L0
-;;     cmp eax, 1
-;;     je L1
-;;     cmp eax, 2
-;;     je L2
-;;     cmp eax, 3
-;;     je L3
-;;     cmp eax, 4
-;;     je L4
-;;     cmp eax, 5
-;;     je L2
-;;     cmp eax, 6
-;;     je L0
-;;     jmp L1
+;;     cmp eax, 7
+;;     jae L1
+;;     lea r11, [rip + 0x31]
+;;     movsxd r10, dword ptr [r11 + rax*4]
+;;     add r11, r10
+;;     jmp r11
 ;; L0:
 ;;   # 8 i32.const 10
 ;;   # 9 return
@@ -114,3 +104,4 @@
 ;;   # 21 end
 ;;     leave
 ;;     ret
+;;     table: L0 L1 L2 L3 L4 L2 L0

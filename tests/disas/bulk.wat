@@ -17,54 +17,60 @@
     local.get $bytes))
 
 ;; == emit: function 0 (size), full
-;; 37 bytes
+;; 33 bytes
 ;;     test dword ptr [rsp - 0x8010], eax                  ; stack, opcode 0
 ;;     push rbp
 ;;     mov rbp, rsp
 ;;     sub rsp, 0x10
 ;;     mov qword ptr [rbp - 8], r15
 ;;   # 0 memory.size 0
-;;     mov qword ptr [r15 + 0x18], 0
-;;     call qword ptr [r15 + 0x10]                         ; library, opcode 0
-;;     mov rax, qword ptr [r15 + 0x40]
+;;     mov rax, qword ptr [r15 + 8]
+;;     mov rax, qword ptr [rax + 8]
+;;     shr rax, 0x10
 ;;   # 1 end
 ;;     leave
 ;;     ret
 ;; == emit: function 1 (grow), full
-;; 45 bytes
+;; 36 bytes
 ;;     test dword ptr [rsp - 0x8010], eax                  ; stack, opcode 0
 ;;     push rbp
 ;;     mov rbp, rsp
 ;;     sub rsp, 0x10
 ;;     mov qword ptr [rbp - 8], r15
-;;     mov qword ptr [rbp - 0x10], rax
+;;     mov dword ptr [rbp - 0x10], eax
 ;;   # 0 local.get 0
+;;     mov esi, eax
 ;;   # 1 memory.grow 0
-;;     mov qword ptr [r15 + 0x40], rax
-;;     mov qword ptr [r15 + 0x18], 0
-;;     call qword ptr [r15 + 0x10]                         ; library, opcode 1
-;;     mov rax, qword ptr [r15 + 0x40]
+;;     mov rdi, r15
+;;     mov r11, qword ptr [r15 + 0x18]
+;;     call qword ptr [r11]
 ;;   # 2 end
-;;     leave
+;;     leave                                               ; call, opcode 1
 ;;     ret
 ;; == emit: function 2 (move), full
-;; 61 bytes
+;; 59 bytes
 ;;     test dword ptr [rsp - 0x8020], eax                  ; stack, opcode 0
 ;;     push rbp
 ;;     mov rbp, rsp
 ;;     sub rsp, 0x20
 ;;     mov qword ptr [rbp - 8], r15
-;;     mov qword ptr [rbp - 0x10], rax
-;;     mov qword ptr [rbp - 0x18], rcx
-;;     mov qword ptr [rbp - 0x20], rdx
+;;     mov dword ptr [rbp - 0x10], eax
+;;     mov dword ptr [rbp - 0x18], ecx
+;;     mov dword ptr [rbp - 0x20], edx
 ;;   # 0 local.get 0
+;;     mov esi, eax
+;;     mov r11d, ecx
+;;     mov ecx, edx
+;;     mov edx, r11d
 ;;   # 3 memory.copy 0 0
-;;     mov qword ptr [r15 + 0x40], rax
-;;     mov qword ptr [r15 + 0x48], rcx
-;;     mov qword ptr [r15 + 0x50], rdx
-;;     mov qword ptr [r15 + 0x18], 0
-;;     call qword ptr [r15 + 0x10]                         ; library, opcode 3
-;;     mov rax, qword ptr [rbp - 0x20]
+;;     mov rdi, r15
+;;     mov r11, qword ptr [r15 + 0x18]
+;;     call qword ptr [r11 + 0x10]
+;;     test eax, eax                                       ; call, opcode 3
+;;     jne L0
+;;     mov eax, dword ptr [rbp - 0x20]
 ;;   # 5 end
 ;;     leave
 ;;     ret
+;; L0:
+;;     hlt                                                 ; memory bounds, opcode 3

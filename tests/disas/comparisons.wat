@@ -56,7 +56,7 @@
 ;;     leave
 ;;     ret
 ;; == emit: function 1 (value), full
-;; 41 bytes
+;; 39 bytes
 ;;     test dword ptr [rsp - 0x8010], eax                  ; stack, opcode 0
 ;;     push rbp
 ;;     mov rbp, rsp
@@ -64,13 +64,13 @@
 ;;     mov qword ptr [rbp - 8], r15
 ;;   # 0 local.get 0
 ;;   # 2 i32.ge_s
+;;     xor edx, edx
 ;;     cmp eax, ecx
 ;;     setge dl
-;;     movzx edx, dl
 ;;   # 4 i32.eqz
+;;     xor ebx, ebx
 ;;     test eax, eax
 ;;     sete bl
-;;     movzx ebx, bl
 ;;   # 5 i32.add
 ;;     add edx, ebx
 ;;     mov eax, edx

@@ -47,15 +47,15 @@
 ;;     leave
 ;;     ret
 ;; == emit: function 2 (float), full
-;; 32 bytes
+;; 36 bytes
 ;;     test dword ptr [rsp - 0x8010], eax                  ; stack, opcode 0
 ;;     push rbp
 ;;     mov rbp, rsp
 ;;     sub rsp, 0x10
 ;;     mov qword ptr [rbp - 8], r15
 ;;   # 0 f32.const nan:0x7fa00000
-;;     mov r11d, 0x7fa00000
-;;     movq xmm0, r11
+;;     movss xmm0, dword ptr [rip + 5]
 ;;   # 1 end
 ;;     leave
 ;;     ret
+;;     data: 0000000000a07f

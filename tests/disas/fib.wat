@@ -21,91 +21,84 @@
     end))
 
 ;; == emit: function 0 (fib), full
-;; 88 bytes
-;;     test dword ptr [rsp - 0x8020], eax                  ; stack, opcode 0
+;; 75 bytes
+;; L0:
+;;     test dword ptr [rsp - 0x8030], eax                  ; stack, opcode 0
 ;;     push rbp
 ;;     mov rbp, rsp
-;;     sub rsp, 0x20
+;;     sub rsp, 0x30
 ;;     mov qword ptr [rbp - 8], r15
-;;     mov qword ptr [rbp - 0x10], rax
+;;     mov dword ptr [rbp - 0x10], eax
 ;;   # 0 local.get 0
 ;;   # 3 if [i32]
 ;;     cmp eax, 2
-;;     jge L0
+;;     jge L1
 ;;   # 4 local.get 0
 ;;   # 5 else
 ;;     mov ecx, eax
-;;     jmp L1
-;; L0:
+;;     jmp L2
+;; L1:
 ;;   # 6 local.get 0
-;;     mov ecx, eax
 ;;   # 8 i32.sub
-;;     sub ecx, 1
+;;     lea ecx, [rax - 1]
+;;     mov dword ptr [rbp - 0x18], ecx
 ;;     mov eax, ecx
 ;;   # 9 call 0
-;;     mov r11, qword ptr [r15 + 0x28]
-;;     mov r11, qword ptr [r11]
-;;     call qword ptr [r11]                                ; call, opcode 9
-;;     mov qword ptr [rbp - 0x18], rax
-;;     mov rcx, qword ptr [rbp - 0x10]
-;;     mov edx, ecx
+;;     call L0
+;;     mov dword ptr [rbp - 0x20], eax                     ; call, opcode 9
+;;     mov ecx, dword ptr [rbp - 0x10]
 ;;   # 12 i32.sub
-;;     sub edx, 2
+;;     lea edx, [rcx - 2]
+;;     mov dword ptr [rbp - 0x28], edx
 ;;     mov eax, edx
 ;;   # 13 call 0
-;;     mov r11, qword ptr [r15 + 0x28]
-;;     mov r11, qword ptr [r11]
-;;     call qword ptr [r11]                                ; call, opcode 13
-;;     mov rcx, qword ptr [rbp - 0x18]
+;;     call L0
+;;     mov ecx, dword ptr [rbp - 0x20]                     ; call, opcode 13
 ;;   # 14 i32.add
 ;;     add ecx, eax
 ;;   # 15 end
-;;     mov rax, qword ptr [rbp - 0x10]
-;; L1:
+;;     mov eax, dword ptr [rbp - 0x10]
+;; L2:
 ;;   # 16 end
 ;;     mov eax, ecx
 ;;     leave
 ;;     ret
 ;; == emit: function 0 (fib), live
-;; 80 bytes
+;; 64 bytes
+;; L0:
 ;;     test dword ptr [rsp - 0x8020], eax                  ; stack, opcode 0
 ;;     push rbp
 ;;     mov rbp, rsp
 ;;     sub rsp, 0x20
 ;;     mov qword ptr [rbp - 8], r15
-;;     mov qword ptr [rbp - 0x10], rax
+;;     mov dword ptr [rbp - 0x10], eax
 ;;   # 0 local.get 0
 ;;   # 3 if [i32]
 ;;     cmp eax, 2
-;;     jge L0
+;;     jge L1
 ;;   # 4 local.get 0
 ;;   # 5 else
-;;     jmp L1
-;; L0:
+;;     jmp L2
+;; L1:
 ;;   # 6 local.get 0
-;;     mov ecx, eax
 ;;   # 8 i32.sub
-;;     sub ecx, 1
+;;     lea ecx, [rax - 1]
 ;;     mov eax, ecx
 ;;   # 9 call 0
-;;     mov r11, qword ptr [r15 + 0x28]
-;;     mov r11, qword ptr [r11]
-;;     call qword ptr [r11]                                ; call, opcode 9
-;;     mov qword ptr [rbp - 0x18], rax
-;;     mov rcx, qword ptr [rbp - 0x10]
+;;     call L0
+;;     mov dword ptr [rbp - 0x18], eax                     ; call, opcode 9
+;;     mov ecx, dword ptr [rbp - 0x10]
 ;;   # 12 i32.sub
 ;;     sub ecx, 2
 ;;     mov eax, ecx
 ;;   # 13 call 0
-;;     mov r11, qword ptr [r15 + 0x28]
-;;     mov r11, qword ptr [r11]
-;;     call qword ptr [r11]                                ; call, opcode 13
-;;     mov rcx, qword ptr [rbp - 0x18]
+;;     call L0
+;;     mov ecx, dword ptr [rbp - 0x18]                     ; call, opcode 13
 ;;   # 14 i32.add
 ;;     add ecx, eax
 ;;   # 15 end
 ;;     mov eax, ecx
-;; L1:
+;; L2:
 ;;   # 16 end
 ;;     leave
 ;;     ret

@@ -27,7 +27,7 @@
     f64.floor))
 
 ;; == emit: function 0 (mean), full
-;; 57 bytes
+;; 64 bytes
 ;;     test dword ptr [rsp - 0x8010], eax                  ; stack, opcode 0
 ;;     push rbp
 ;;     mov rbp, rsp
@@ -40,15 +40,15 @@
 ;;     movsd xmm1, qword ptr [r14 + rax + 8]               ; memory, opcode 3
 ;;   # 4 f64.add
 ;;     addsd xmm0, xmm1
-;;     movabs r11, 0x3fe0000000000000
-;;     movq xmm1, r11
+;;     movsd xmm1, qword ptr [rip + 0xc]
 ;;   # 6 f64.mul
 ;;     mulsd xmm0, xmm1
 ;;   # 7 end
 ;;     leave
 ;;     ret
+;;     data: 000000000000 000000000000e03f
 ;; == emit: function 1 (signs), full
-;; 76 bytes
+;; 96 bytes
 ;;     test dword ptr [rsp - 0x8010], eax                  ; stack, opcode 0
 ;;     push rbp
 ;;     mov rbp, rsp
@@ -57,21 +57,19 @@
 ;;   # 0 local.get 0
 ;;     movaps xmm2, xmm0
 ;;   # 1 f32.neg
-;;     mov r11d, 0x80000000
-;;     movq xmm15, r11
-;;     xorps xmm2, xmm15
+;;     xorps xmm2, xmmword ptr [rip + 0x23]
 ;;   # 3 f32.copysign
-;;     mov r11d, 0x7fffffff
-;;     movq xmm15, r11
-;;     andps xmm2, xmm15
-;;     mov r11d, 0x80000000
-;;     movq xmm15, r11
+;;     andps xmm2, xmmword ptr [rip + 0x2c]
+;;     movaps xmm15, xmmword ptr [rip + 0x14]
 ;;     andps xmm15, xmm1
 ;;     orps xmm2, xmm15
 ;;     movaps xmm0, xmm2
 ;;   # 4 end
 ;;     leave
 ;;     ret
+;;     data: 0000000000000000 0000800000000000
+;;     data: 00000000000000ff ffff7f0000000000
+;;     data: 00000000000000
 ;; == emit: function 2 (least), full
 ;; 50 bytes
 ;;     test dword ptr [rsp - 0x8010], eax                  ; stack, opcode 0
@@ -98,16 +96,17 @@
 ;;     leave
 ;;     ret
 ;; == emit: function 3 (round), full
-;; 30 bytes
+;; 34 bytes
 ;;     test dword ptr [rsp - 0x8010], eax                  ; stack, opcode 0
 ;;     push rbp
 ;;     mov rbp, rsp
 ;;     sub rsp, 0x10
 ;;     mov qword ptr [rbp - 8], r15
+;;     movsd qword ptr [rbp - 0x10], xmm0
 ;;   # 0 local.get 0
 ;;   # 1 f64.floor
-;;     roundsd xmm1, xmm0, 9
-;;     movaps xmm0, xmm1
+;;     mov r11, qword ptr [r15 + 0x18]
+;;     call qword ptr [r11 + 0x78]
 ;;   # 2 end
-;;     leave
+;;     leave                                               ; call, opcode 1
 ;;     ret

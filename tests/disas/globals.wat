@@ -16,36 +16,27 @@
     global.get $base))
 
 ;; == emit: function 0 (bump), full
-;; 87 bytes
+;; 56 bytes
 ;;     test dword ptr [rsp - 0x8010], eax                  ; stack, opcode 0
 ;;     push rbp
 ;;     mov rbp, rsp
 ;;     sub rsp, 0x10
 ;;     mov qword ptr [rbp - 8], r15
 ;;   # 0 global.get 1
-;;     mov r11, qword ptr [r15 + 0x20]
-;;     mov r11, qword ptr [r11 + 8]
-;;     mov rax, qword ptr [r11]
+;;     mov rax, qword ptr [r15 + 0x50]
 ;;   # 2 i64.add
 ;;     add rax, 1
 ;;   # 3 global.set 1
-;;     mov r11, qword ptr [r15 + 0x20]
-;;     mov r11, qword ptr [r11 + 8]
-;;     mov qword ptr [r11], rax
+;;     mov qword ptr [r15 + 0x50], rax
 ;;   # 4 global.get 2
-;;     mov r11, qword ptr [r15 + 0x20]
-;;     mov r11, qword ptr [r11 + 0x10]
-;;     movsd xmm1, qword ptr [r11]
+;;     movsd xmm1, qword ptr [r15 + 0x60]
 ;;   # 6 f64.mul
 ;;     mulsd xmm1, xmm0
 ;;   # 7 global.set 2
-;;     mov r11, qword ptr [r15 + 0x20]
-;;     mov r11, qword ptr [r11 + 0x10]
-;;     movsd qword ptr [r11], xmm1
+;;     movsd qword ptr [r15 + 0x60], xmm1
 ;;   # 8 global.get 0
-;;     mov r11, qword ptr [r15 + 0x20]
-;;     mov r11, qword ptr [r11]
-;;     mov rax, qword ptr [r11]
+;;     mov r11, qword ptr [r15 + 0x40]
+;;     mov eax, dword ptr [r11]
 ;;   # 9 end
 ;;     leave
 ;;     ret

@@ -14,7 +14,10 @@ import io
 from pathlib import Path
 from typing import NamedTuple
 
+from trapline.arch.x86_64.features import Features
+from trapline.compile.instance import InstanceLayout
 from trapline.compile.pipeline import Compiled, compile_defined
+from trapline.compile.x86_64.target import Target
 from trapline.dump import Stage, Watch, named
 from trapline.wasm.decode import decode
 from trapline.wasm.module import Module
@@ -80,7 +83,8 @@ class Golden:
         assert len(indices) == 1, f"{self.path.name}: {len(indices)} functions are called {show.function}"
         heading = f"{named(indices[0], show.function)}, {show.title}"
         watch = Watch([show.stage], heading, stream) if stream is not None else None
-        return compile_defined(module, indices[0] - module.imported_functions, show.full, watch)
+        target = Target(InstanceLayout(module), Features(), show.checked)
+        return compile_defined(module, indices[0] - module.imported_functions, show.full, watch, target)
 
     def text(self) -> str:
         """What the file shows now, as comments."""

@@ -11,29 +11,26 @@
     call $own))
 
 ;; == emit: function 2 (both), full
-;; 79 bytes
+;; 72 bytes
 ;;     test dword ptr [rsp - 0x8010], eax                  ; stack, opcode 0
 ;;     push rbp
 ;;     mov rbp, rsp
 ;;     sub rsp, 0x10
 ;;     mov qword ptr [rbp - 8], r15
-;;     mov qword ptr [rbp - 0x10], rax
+;;     mov dword ptr [rbp - 0x10], eax
 ;;   # 0 local.get 0
-;;     movabs r11, 0x3ff8000000000000
-;;     movq xmm0, r11
+;;     movsd xmm0, qword ptr [rip + 0x22]
 ;;   # 2 call 0
-;;     mov r11, qword ptr [r15 + 0x28]
-;;     mov r11, qword ptr [r11]
-;;     mov r15, qword ptr [r11 + 8]                        ; call, opcode 2
+;;     mov r11, qword ptr [r15 + 0x40]
+;;     mov r15, qword ptr [r11 + 8]
 ;;     mov r14, qword ptr [r15]
 ;;     call qword ptr [r11]
-;;     mov r15, qword ptr [rbp - 8]
+;;     mov r15, qword ptr [rbp - 8]                        ; call, opcode 2
 ;;     mov r14, qword ptr [r15]
-;;     mov rax, qword ptr [rbp - 0x10]
+;;     mov eax, dword ptr [rbp - 0x10]
 ;;   # 4 call 1
-;;     mov r11, qword ptr [r15 + 0x28]
-;;     mov r11, qword ptr [r11 + 8]
-;;     call qword ptr [r11]                                ; call, opcode 4
+;;     call qword ptr [r15 + 0x50]
 ;;   # 5 end
-;;     leave
+;;     leave                                               ; call, opcode 4
 ;;     ret
+;;     data: 00000000 000000000000f83f

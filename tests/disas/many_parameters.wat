@@ -20,10 +20,10 @@
 ;;     mov rbp, rsp
 ;;     sub rsp, 0x20
 ;;     mov qword ptr [rbp - 8], r15
-;;     mov r11, qword ptr [rbp + 0x10]
-;;     mov qword ptr [rbp - 0x10], r11
-;;     mov r11, qword ptr [rbp + 0x18]
-;;     mov qword ptr [rbp - 0x18], r11
+;;     mov r11d, dword ptr [rbp + 0x10]
+;;     mov dword ptr [rbp - 0x10], r11d
+;;     mov r11d, dword ptr [rbp + 0x18]
+;;     mov dword ptr [rbp - 0x18], r11d
 ;;   # 0 local.get 0
 ;;     mov r10d, eax
 ;;   # 2 i32.add
@@ -35,7 +35,7 @@
 ;;     leave
 ;;     ret
 ;; == emit: function 1 (caller), full
-;; 94 bytes
+;; 82 bytes
 ;;     test dword ptr [rsp - 0x8020], eax                  ; stack, opcode 0
 ;;     push rbp
 ;;     mov rbp, rsp
@@ -50,14 +50,10 @@
 ;;     mov edi, 6
 ;;     mov r8d, 7
 ;;     mov r9d, 8
-;;     mov r11d, 9
-;;     mov qword ptr [rsp], r11
-;;     mov r11d, 0xa
-;;     mov qword ptr [rsp + 8], r11
+;;     mov dword ptr [rsp], 9
+;;     mov dword ptr [rsp + 8], 0xa
 ;;   # 10 call 0
-;;     mov r11, qword ptr [r15 + 0x28]
-;;     mov r11, qword ptr [r11]
-;;     call qword ptr [r11]                                ; call, opcode 10
+;;     call qword ptr [r15 + 0x40]
 ;;   # 11 end
-;;     leave
+;;     leave                                               ; call, opcode 10
 ;;     ret

@@ -90,15 +90,15 @@
     end))
 
 ;; == emit: function 0 (matmul), full
-;; 310 bytes
+;; 290 bytes
 ;;     test dword ptr [rsp - 0x8060], eax                  ; stack, opcode 0
 ;;     push rbp
 ;;     mov rbp, rsp
 ;;     sub rsp, 0x60
 ;;     mov qword ptr [rbp - 8], r15
-;;     mov qword ptr [rbp - 0x10], rcx
-;;     mov qword ptr [rbp - 0x18], rdx
-;;     mov qword ptr [rbp - 0x48], rbx
+;;     mov dword ptr [rbp - 0x10], ecx
+;;     mov dword ptr [rbp - 0x18], edx
+;;     mov dword ptr [rbp - 0x48], ebx
 ;;   # 0 local.get 3
 ;;   # 3 if
 ;;     cmp ebx, 1
@@ -119,37 +119,35 @@
 ;;     xor r10d, r10d
 ;;     xorps xmm0, xmm0
 ;; L1:
-;;     mov qword ptr [rbp - 0x20], rcx
+;;     mov dword ptr [rbp - 0x20], ecx
 ;;   # 11 local.get 0
 ;;     mov r12d, esi
 ;;   # 14 i32.mul
 ;;     imul r12d, ecx
-;;     mov qword ptr [rbp - 0x60], r12
-;;     mov r13d, eax
+;;     mov dword ptr [rbp - 0x60], r12d
 ;;   # 16 local.set 7
-;;     add r13d, r12d
-;;     mov qword ptr [rbp - 0x28], r13
-;;     mov rcx, qword ptr [rbp - 0x10]
-;;     mov rdx, qword ptr [rbp - 0x18]
+;;     lea r13d, [rax + r12]
+;;     mov dword ptr [rbp - 0x28], r13d
+;;     mov ecx, dword ptr [rbp - 0x10]
+;;     mov edx, dword ptr [rbp - 0x18]
 ;;   # 19 loop
-;;     mov qword ptr [rbp - 0x30], rdi
-;;     mov qword ptr [rbp - 0x38], r9
-;;     mov qword ptr [rbp - 0x40], r10
+;;     mov dword ptr [rbp - 0x30], edi
+;;     mov dword ptr [rbp - 0x38], r9d
+;;     mov dword ptr [rbp - 0x40], r10d
 ;;     movaps xmm1, xmm0
 ;;     xor r8d, r8d
 ;; L2:
-;;     mov qword ptr [rbp - 0x58], r8
+;;     mov dword ptr [rbp - 0x58], r8d
 ;;   # 20 local.get 1
 ;;     mov edi, r8d
 ;;   # 23 i32.shl
 ;;     shl edi, 3
-;;     mov qword ptr [rbp - 0x50], rdi
-;;     mov r9d, ecx
+;;     mov dword ptr [rbp - 0x50], edi
 ;;   # 25 local.set 9
-;;     add r9d, edi
+;;     lea r9d, [rcx + rdi]
 ;;   # 32 loop
-;;     mov rcx, qword ptr [rbp - 0x48]
-;;     mov rdx, qword ptr [rbp - 0x28]
+;;     mov ecx, dword ptr [rbp - 0x48]
+;;     mov edx, dword ptr [rbp - 0x28]
 ;;     xorps xmm0, xmm0
 ;; L3:
 ;;   # 33 local.get 8
@@ -172,25 +170,25 @@
 ;;     jne L5
 ;;   # 54 end
 ;;   # 55 local.get 2
-;;     mov rbx, qword ptr [rbp - 0x18]
+;;     mov ebx, dword ptr [rbp - 0x18]
 ;;     mov edi, ebx
 ;;   # 59 i32.add
 ;;     add edi, dword ptr [rbp - 0x60]
-;;     mov r8, qword ptr [rbp - 0x50]
+;;     mov r8d, dword ptr [rbp - 0x50]
 ;;   # 63 i32.add
 ;;     add r8d, edi
 ;;   # 65 f64.store
 ;;     movsd qword ptr [r14 + r8], xmm1                    ; memory, opcode 65
-;;     mov rdi, qword ptr [rbp - 0x58]
+;;     mov edi, dword ptr [rbp - 0x58]
 ;;   # 69 local.tee 5
 ;;     add edi, 1
-;;     mov r8, qword ptr [rbp - 0x48]
+;;     mov r8d, dword ptr [rbp - 0x48]
 ;;   # 72 br_if 0
 ;;     cmp r8d, edi
 ;;     jne L6
 ;;   # 73 end
 ;;   # 74 local.get 4
-;;     mov r10, qword ptr [rbp - 0x20]
+;;     mov r10d, dword ptr [rbp - 0x20]
 ;;   # 77 local.tee 4
 ;;     add r10d, 1
 ;;   # 80 br_if 0
@@ -198,7 +196,7 @@
 ;;     jne L7
 ;;   # 81 end
 ;;   # 82 end
-;;     mov rcx, qword ptr [rbp - 0x10]
+;;     mov ecx, dword ptr [rbp - 0x10]
 ;;     mov edx, ebx
 ;;     mov ebx, r8d
 ;; L4:
@@ -210,18 +208,18 @@
 ;;     movaps xmm0, xmm1
 ;;     jmp L3
 ;; L6:
-;;     mov r12, qword ptr [rbp - 0x60]
-;;     mov qword ptr [rbp - 0x30], rcx
-;;     mov rcx, qword ptr [rbp - 0x10]
-;;     mov qword ptr [rbp - 0x38], rdx
+;;     mov r12d, dword ptr [rbp - 0x60]
+;;     mov dword ptr [rbp - 0x30], ecx
+;;     mov ecx, dword ptr [rbp - 0x10]
+;;     mov dword ptr [rbp - 0x38], edx
 ;;     mov edx, ebx
 ;;     mov ebx, r8d
 ;;     mov r8d, edi
-;;     mov qword ptr [rbp - 0x40], r9
+;;     mov dword ptr [rbp - 0x40], r9d
 ;;     jmp L2
 ;; L7:
 ;;     mov ebx, r8d
-;;     mov r8, qword ptr [rbp - 0x28]
+;;     mov r8d, dword ptr [rbp - 0x28]
 ;;     movaps xmm0, xmm1
 ;;     mov r11d, r10d
 ;;     mov r10d, r9d

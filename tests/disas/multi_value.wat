@@ -21,29 +21,27 @@
     i64.add))
 
 ;; == emit: function 1 (caller), full
-;; 63 bytes
+;; 64 bytes
 ;;     test dword ptr [rsp - 0x8010], eax                  ; stack, opcode 0
 ;;     push rbp
 ;;     mov rbp, rsp
 ;;     sub rsp, 0x10
 ;;     mov qword ptr [rbp - 8], r15
-;;     mov qword ptr [rbp - 0x10], rax
+;;     mov dword ptr [rbp - 0x10], eax
 ;;   # 0 local.get 0
 ;;     mov ecx, 7
-;;     movabs r11, 0x4004000000000000
-;;     movq xmm0, r11
+;;     movsd xmm0, qword ptr [rip + 0x15]
 ;;   # 3 call 0
-;;     mov r11, qword ptr [r15 + 0x28]
-;;     mov r11, qword ptr [r11]
-;;     call qword ptr [r11]                                ; call, opcode 3
+;;     call qword ptr [r15 + 0x40]
+;;     mov edx, eax                                        ; call, opcode 3
 ;;   # 9 i64.extend_i32_u
-;;     mov edx, eax
 ;;   # 10 i64.add
 ;;     add rdx, rcx
 ;;     mov rax, rdx
 ;;   # 11 end
 ;;     leave
 ;;     ret
+;;     data: 00000000000000 0000000000000440
 ;; == emit: function 0 (rotate), full
 ;; 21 bytes
 ;;     test dword ptr [rsp - 0x8010], eax                  ; stack, opcode 0

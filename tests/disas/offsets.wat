@@ -30,7 +30,7 @@
 ;;     leave
 ;;     ret
 ;; == emit: function 1 (large), full
-;; 44 bytes
+;; 71 bytes
 ;;     test dword ptr [rsp - 0x8010], eax                  ; stack, opcode 0
 ;;     push rbp
 ;;     mov rbp, rsp
@@ -38,17 +38,27 @@
 ;;     mov qword ptr [rbp - 8], r15
 ;;   # 0 local.get 0
 ;;   # 1 i64.load offset=4294967280
+;;     mov r11, qword ptr [r15 + 8]
+;;     mov r11, qword ptr [r11 + 8]
+;;     sub r11, 0x7fffffff
+;;     jb L0
+;;     sub r11, 0x7ffffff9
+;;     jb L1
+;;     cmp rax, r11
+;;     ja L2
 ;;     mov r11d, 0xfffffff0
 ;;     add r11, rax
-;;     cmp r11, qword ptr [r15 + 8]
-;;     jae L0
 ;;     mov rcx, qword ptr [r14 + r11]                      ; memory, opcode 1
 ;;     mov rax, rcx
 ;;   # 2 end
 ;;     leave
 ;;     ret
 ;; L0:
-;;     hlt                                                 ; memory, opcode 1
+;;     hlt                                                 ; memory bounds, opcode 1
+;; L1:
+;;     hlt                                                 ; memory bounds, opcode 1
+;; L2:
+;;     hlt                                                 ; memory bounds, opcode 1
 ;; == emit: function 2 (constant), full
 ;; 29 bytes
 ;;     test dword ptr [rsp - 0x8010], eax                  ; stack, opcode 0

@@ -21,68 +21,69 @@
   (elem declare func $swap))
 
 ;; == emit: function 0 (swap), full
-;; 85 bytes
-;;     test dword ptr [rsp - 0x8020], eax                  ; stack, opcode 0
+;; 60 bytes
+;;     test dword ptr [rsp - 0x8010], eax                  ; stack, opcode 0
 ;;     push rbp
 ;;     mov rbp, rsp
-;;     sub rsp, 0x20
+;;     sub rsp, 0x10
 ;;     mov qword ptr [rbp - 8], r15
-;;     mov qword ptr [rbp - 0x10], rax
-;;     mov qword ptr [rbp - 0x18], rcx
 ;;   # 0 local.get 0
 ;;   # 1 table.get 0
-;;     mov qword ptr [r15 + 0x40], rax
-;;     mov qword ptr [r15 + 0x18], 0
-;;     call qword ptr [r15 + 0x10]                         ; library, opcode 1
-;;     mov rax, qword ptr [r15 + 0x40]
-;;     mov qword ptr [rbp - 0x20], rax
-;;     mov rax, qword ptr [rbp - 0x10]
-;;     mov rcx, qword ptr [rbp - 0x18]
+;;     mov r11, qword ptr [r15 + 0x40]
+;;     cmp eax, dword ptr [r11 + 8]
+;;     jae L0
+;;     mov r11, qword ptr [r11]
+;;     mov rdx, qword ptr [r11 + rax*8]
 ;;   # 4 table.set 0
-;;     mov qword ptr [r15 + 0x40], rax
-;;     mov qword ptr [r15 + 0x48], rcx
-;;     mov qword ptr [r15 + 0x18], 1
-;;     call qword ptr [r15 + 0x10]                         ; library, opcode 4
-;;     mov rax, qword ptr [rbp - 0x20]
+;;     mov r11, qword ptr [r15 + 0x40]
+;;     cmp eax, dword ptr [r11 + 8]
+;;     jae L1
+;;     mov r11, qword ptr [r11]
+;;     mov qword ptr [r11 + rax*8], rcx
+;;     mov rax, rdx
 ;;   # 5 end
 ;;     leave
 ;;     ret
+;; L0:
+;;     hlt                                                 ; table bounds, opcode 1
+;; L1:
+;;     hlt                                                 ; table bounds, opcode 4
 ;; == emit: function 1 (pick), full
-;; 113 bytes
-;;     test dword ptr [rsp - 0x8020], eax                  ; stack, opcode 0
+;; 81 bytes
+;;     test dword ptr [rsp - 0x8010], eax                  ; stack, opcode 0
 ;;     push rbp
 ;;     mov rbp, rsp
-;;     sub rsp, 0x20
+;;     sub rsp, 0x10
 ;;     mov qword ptr [rbp - 8], r15
-;;     mov qword ptr [rbp - 0x10], rax
 ;;   # 0 local.get 0
 ;;   # 1 ref.func 0
-;;     mov rcx, qword ptr [r15 + 0x28]
-;;     mov rcx, qword ptr [rcx]
+;;     lea rcx, [r15 + 0x50]
 ;;   # 2 table.set 0
-;;     mov qword ptr [r15 + 0x40], rax
-;;     mov qword ptr [r15 + 0x48], rcx
-;;     mov qword ptr [r15 + 0x18], 0
-;;     call qword ptr [r15 + 0x10]                         ; library, opcode 2
-;;     mov rax, qword ptr [rbp - 0x10]
+;;     mov r11, qword ptr [r15 + 0x40]
+;;     cmp eax, dword ptr [r11 + 8]
+;;     jae L0
+;;     mov r11, qword ptr [r11]
+;;     mov qword ptr [r11 + rax*8], rcx
 ;;   # 4 table.get 0
-;;     mov qword ptr [r15 + 0x40], rax
-;;     mov qword ptr [r15 + 0x18], 1
-;;     call qword ptr [r15 + 0x10]                         ; library, opcode 4
-;;     mov rax, qword ptr [r15 + 0x40]
+;;     mov r11, qword ptr [r15 + 0x40]
+;;     cmp eax, dword ptr [r11 + 8]
+;;     jae L1
+;;     mov r11, qword ptr [r11]
+;;     mov rcx, qword ptr [r11 + rax*8]
 ;;   # 5 ref.is_null
-;;     test rax, rax
-;;     sete al
-;;     movzx eax, al
-;;     mov qword ptr [rbp - 0x18], rax
+;;     test rcx, rcx
+;;     sete cl
+;;     movzx ecx, cl
 ;;   # 6 table.size 0
-;;     mov qword ptr [r15 + 0x18], 2
-;;     call qword ptr [r15 + 0x10]                         ; library, opcode 6
-;;     mov rax, qword ptr [r15 + 0x40]
-;;     mov rcx, qword ptr [rbp - 0x18]
+;;     mov rdx, qword ptr [r15 + 0x40]
+;;     mov edx, dword ptr [rdx + 8]
 ;;   # 7 i32.add
-;;     add ecx, eax
+;;     add ecx, edx
 ;;     mov eax, ecx
 ;;   # 8 end
 ;;     leave
 ;;     ret
+;; L0:
+;;     hlt                                                 ; table bounds, opcode 2
+;; L1:
+;;     hlt                                                 ; table bounds, opcode 4

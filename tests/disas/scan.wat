@@ -46,7 +46,7 @@
     i32.xor))
 
 ;; == emit: function 0 (scan), full
-;; 90 bytes
+;; 88 bytes
 ;;     test dword ptr [rsp - 0x8010], eax                  ; stack, opcode 0
 ;;     push rbp
 ;;     mov rbp, rsp
@@ -68,9 +68,8 @@
 ;;     cmp edi, 0x20
 ;;     jbe L1
 ;;   # 14 local.get 4
-;;     mov edx, esi
 ;;   # 16 i32.mul
-;;     imul edx, edx, 0x1f
+;;     imul edx, esi, 0x1f
 ;;   # 19 local.set 4
 ;;     add edx, edi
 ;;   # 20 br 1

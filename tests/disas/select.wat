@@ -16,7 +16,7 @@
     select))
 
 ;; == emit: function 0 (integers), full
-;; 39 bytes
+;; 38 bytes
 ;;     test dword ptr [rsp - 0x8010], eax                  ; stack, opcode 0
 ;;     push rbp
 ;;     mov rbp, rsp
@@ -24,9 +24,9 @@
 ;;     mov qword ptr [rbp - 8], r15
 ;;   # 0 local.get 0
 ;;   # 4 i32.gt_s
+;;     xor edx, edx
 ;;     cmp eax, ecx
 ;;     setg dl
-;;     movzx edx, dl
 ;;     mov ebx, eax
 ;;   # 5 select
 ;;     test edx, edx

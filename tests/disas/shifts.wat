@@ -67,7 +67,7 @@
 ;;     leave
 ;;     ret
 ;; == emit: function 2 (counts), full
-;; 39 bytes
+;; 160 bytes
 ;;     test dword ptr [rsp - 0x8010], eax                  ; stack, opcode 0
 ;;     push rbp
 ;;     mov rbp, rsp
@@ -75,16 +75,38 @@
 ;;     mov qword ptr [rbp - 8], r15
 ;;   # 0 local.get 0
 ;;   # 1 i32.clz
-;;     lzcnt ecx, eax
+;;     mov r11d, 0x3f
+;;     bsr ecx, eax
+;;     cmove ecx, r11d
+;;     xor ecx, 0x1f
 ;;   # 3 i32.ctz
-;;     tzcnt edx, eax
+;;     mov r11d, 0x20
+;;     bsf edx, eax
+;;     cmove edx, r11d
 ;;   # 4 i32.add
 ;;     add ecx, edx
 ;;   # 6 i32.popcnt
-;;     popcnt edx, eax
+;;     mov r11d, eax
+;;     mov edx, eax
+;;     shr r11d, 1
+;;     and r11, qword ptr [rip + 0x3e]
+;;     sub rdx, r11
+;;     mov r11, rdx
+;;     shr r11, 2
+;;     and r11, qword ptr [rip + 0x35]
+;;     and rdx, qword ptr [rip + 0x2e]
+;;     add rdx, r11
+;;     mov r11, rdx
+;;     shr r11, 4
+;;     add rdx, r11
+;;     and rdx, qword ptr [rip + 0x22]
+;;     imul rdx, qword ptr [rip + 0x22]
+;;     shr rdx, 0x38
 ;;   # 7 i32.add
 ;;     add ecx, edx
 ;;     mov eax, ecx
 ;;   # 8 end
 ;;     leave
 ;;     ret
+;;     data: 5555555555555555 3333333333333333
+;;     data: 0f0f0f0f0f0f0f0f 0101010101010101

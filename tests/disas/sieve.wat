@@ -81,7 +81,7 @@
     local.get $primes))
 
 ;; == emit: function 0 (sieve), full
-;; 139 bytes
+;; 135 bytes
 ;;     test dword ptr [rsp - 0x8010], eax                  ; stack, opcode 0
 ;;     push rbp
 ;;     mov rbp, rsp
@@ -101,11 +101,10 @@
 ;;     mov ecx, 2
 ;; L1:
 ;;   # 10 local.get 1
-;;     mov edx, 1
 ;;   # 12 i32.store8 offset=1024
-;;     mov byte ptr [r14 + rcx + 0x400], dl                ; memory, opcode 12
+;;     mov byte ptr [r14 + rcx + 0x400], 1                 ; memory, opcode 12
 ;;   # 16 local.tee 1
-;;     add ecx, edx
+;;     add ecx, 1
 ;;   # 19 br_if 0
 ;;     cmp eax, ecx
 ;;     jne L1
@@ -131,9 +130,8 @@
 ;; L3:
 ;;   # 36 loop
 ;;   # 37 local.get 2
-;;     xor edx, edx
 ;;   # 39 i32.store8 offset=1024
-;;     mov byte ptr [r14 + rbx + 0x400], dl                ; memory, opcode 39
+;;     mov byte ptr [r14 + rbx + 0x400], 0                 ; memory, opcode 39
 ;;   # 43 local.tee 2
 ;;     add ebx, ecx
 ;;   # 46 br_if 0

@@ -116,7 +116,8 @@
 ;;   jump                                               ; 0
 ;;   to b1(v0, v1): rcx:v1 = 0
 ;; b1(rax:v4, rcx:v5) header, depth 1, from b0 b1       ; opcode 1
-;;   rdx:v6 = i64.extend_i32_u rax                      ; 3
+;;   rdx:v4 = rax
+;;   rdx:v6 = i64.extend_i32_u rdx                      ; 3
 ;;   rcx:v7 = i64.add rcx, rdx                          ; 5
 ;;   rax:v9 = i32.sub rax, 1                            ; 9
 ;;   branch i32.gt_s rax, 0                             ; 12

@@ -26,39 +26,34 @@
     i32.const 1))
 
 ;; == emit: function 1 (last), full
-;; 88 bytes
+;; 69 bytes
 ;;     test dword ptr [rsp - 0x8030], eax                  ; stack, opcode 0
 ;;     push rbp
 ;;     mov rbp, rsp
 ;;     sub rsp, 0x30
 ;;     mov qword ptr [rbp - 8], r15
-;;     mov qword ptr [rbp - 0x10], rax
-;;     mov qword ptr [rbp - 0x18], rcx
+;;     mov dword ptr [rbp - 0x10], eax
+;;     mov dword ptr [rbp - 0x18], ecx
 ;;   # 0 local.get 0
-;;     mov edx, eax
 ;;   # 3 local.set 2
-;;     add edx, ecx
-;;     mov qword ptr [rbp - 0x20], rdx
+;;     lea edx, [rax + rcx]
+;;     mov dword ptr [rbp - 0x20], edx
 ;;     mov ebx, eax
 ;;   # 7 local.set 3
 ;;     imul ebx, ecx
-;;     mov qword ptr [rbp - 0x28], rbx
+;;     mov dword ptr [rbp - 0x28], ebx
 ;;     mov eax, edx
 ;;   # 9 call 0
-;;     mov r11, qword ptr [r15 + 0x28]
-;;     mov r11, qword ptr [r11]
-;;     call qword ptr [r11]                                ; call, opcode 9
-;;     mov rax, qword ptr [rbp - 0x28]
+;;     call qword ptr [r15 + 0x40]
+;;     mov eax, dword ptr [rbp - 0x28]                     ; call, opcode 9
 ;;     mov ecx, eax
 ;;   # 13 local.set 4
 ;;     imul ecx, eax
-;;     mov qword ptr [rbp - 0x30], rcx
+;;     mov dword ptr [rbp - 0x30], ecx
 ;;     mov eax, ecx
 ;;   # 15 call 0
-;;     mov r11, qword ptr [r15 + 0x28]
-;;     mov r11, qword ptr [r11]
-;;     call qword ptr [r11]                                ; call, opcode 15
-;;     mov eax, 1
+;;     call qword ptr [r15 + 0x40]
+;;     mov eax, 1                                          ; call, opcode 15
 ;;   # 17 end
 ;;     leave
 ;;     ret
@@ -82,32 +77,27 @@
 ;;   16: locals [0], [1], [2], [3], [4] | operands -
 ;;   17: locals [0], [1], [2], [3], [4] | operands 1
 ;; == emit: function 1 (last), live
-;; 66 bytes
+;; 51 bytes
 ;;     test dword ptr [rsp - 0x8010], eax                  ; stack, opcode 0
 ;;     push rbp
 ;;     mov rbp, rsp
 ;;     sub rsp, 0x10
 ;;     mov qword ptr [rbp - 8], r15
 ;;   # 0 local.get 0
-;;     mov edx, eax
 ;;   # 3 local.set 2
-;;     add edx, ecx
+;;     lea edx, [rax + rcx]
 ;;   # 7 local.set 3
 ;;     imul eax, ecx
-;;     mov qword ptr [rbp - 0x10], rax
+;;     mov dword ptr [rbp - 0x10], eax
 ;;     mov eax, edx
 ;;   # 9 call 0
-;;     mov r11, qword ptr [r15 + 0x28]
-;;     mov r11, qword ptr [r11]
-;;     call qword ptr [r11]                                ; call, opcode 9
-;;     mov rax, qword ptr [rbp - 0x10]
+;;     call qword ptr [r15 + 0x40]
+;;     mov eax, dword ptr [rbp - 0x10]                     ; call, opcode 9
 ;;   # 13 local.set 4
 ;;     imul eax, eax
 ;;   # 15 call 0
-;;     mov r11, qword ptr [r15 + 0x28]
-;;     mov r11, qword ptr [r11]
-;;     call qword ptr [r11]                                ; call, opcode 15
-;;     mov eax, 1
+;;     call qword ptr [r15 + 0x40]
+;;     mov eax, 1                                          ; call, opcode 15
 ;;   # 17 end
 ;;     leave
 ;;     ret

@@ -55,19 +55,10 @@
 ;;   # 2 end
 ;;     leave
 ;;     ret
-;;     add byte ptr [rax], al
-;;     add byte ptr [rax], al
-;;     add al, al
-;;     (bad) ff
-;;     (bad) ff
-;;     (bad) ff
-;;     fild word ptr [rcx]
-;;     add byte ptr [rax], al
-;;     add byte ptr [rax], al
-;;     add al, ah
-;;     (bad) c1
+;;     data: 0000000000c0ffff ffdf410000000000
+;;     data: 00e0c1
 ;; == emit: function 2 (unsigned), full
-;; 105 bytes
+;; 108 bytes
 ;;     test dword ptr [rsp - 0x8010], eax                  ; stack, opcode 0
 ;;     push rbp
 ;;     mov rbp, rsp
@@ -78,8 +69,7 @@
 ;;     xorps xmm15, xmm15
 ;;     ucomiss xmm0, xmm15
 ;;     jbe L3
-;;     mov r11d, 0x5f000000
-;;     movq xmm15, r11
+;;     movss xmm15, dword ptr [rip + 0x42]
 ;;     ucomiss xmm0, xmm15
 ;;     jae L0
 ;;     cvttss2si rax, xmm0
@@ -105,3 +95,4 @@
 ;;   # 2 end
 ;;     leave
 ;;     ret
+;;     data: 000000005f

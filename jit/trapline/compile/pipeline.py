@@ -10,6 +10,7 @@ from typing import NamedTuple
 from trapline import dump
 from trapline.compile.allocate import Allocation, allocate
 from trapline.compile.fuse import fuse_comparisons
+from trapline.compile.instance import InstanceLayout
 from trapline.compile.ir import Func
 from trapline.compile.liveness import analyse
 from trapline.compile.lower import Environment, SourceBody, lower
@@ -107,12 +108,13 @@ def compile_function(
 
 
 def compile_defined(
-    module: Module, defined_index: int, full: bool, target: Target, watch: Watch | None = None
+    module: Module, defined_index: int, full: bool, watch: Watch | None = None, target: Target | None = None
 ) -> Compiled:
     """The whole line for one function of a module that is valid outside its bodies. Raises ModuleError.
 
-    `watch` is the caller's own; without it TRAPLINE_DUMP has its say.
+    `watch` is the caller's own; without it TRAPLINE_DUMP has its say. Without a target the code is for this machine.
     """
+    target = target or Target(InstanceLayout(module))
     index = module.imported_functions + defined_index
     watch = watch or dump.watch(index, module)
     body = to_valid_body(module, defined_index, watch)

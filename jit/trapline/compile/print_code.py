@@ -6,12 +6,14 @@
       L1:
         hlt                                             ; trap: unreachable, opcode 12
 
-There are no addresses: jumps inside the function go to labels, so that one more byte somewhere changes one line.
+There are no addresses: jumps inside the function go to labels, so that one more byte somewhere changes one line. Behind
+the code come its jump tables, as the labels they lead to, and its constants.
 """
 
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Sequence
 from typing import Final, Protocol
 
@@ -44,6 +46,10 @@ class Code(Protocol):
     def stops(self) -> Sequence[tuple[int, int]]: ...
     @property
     def traps(self) -> Sequence[TrapSite]: ...
+    @property
+    def data_start(self) -> int: ...
+    @property
+    def jump_tables(self) -> Sequence[tuple[int, int]]: ...
 
 
 def _jump_target(instruction: Instruction, stop: int) -> int | None:
@@ -55,13 +61,27 @@ def _jump_target(instruction: Instruction, stop: int) -> int | None:
     return target if target < stop else None
 
 
+def _table_targets(code: bytes, table: int, entries: int) -> list[int]:
+    return [table + distance for (distance,) in struct.iter_unpack("<i", code[table : table + 4 * entries])]
+
+
+def _print_data(emitted: Code, tables: list[tuple[int, list[int]]], labels: dict[int, str]) -> list[str]:
+    """Jump tables and what lies behind them."""
+    lines = [f"    table: {' '.join([labels[way] for way in ways])}" for _, ways in tables]
+    constants = max([emitted.data_start, *(table + 4 * len(ways) for table, ways in tables)])
+    rows = range(constants, len(emitted.code), 16)
+    return lines + [f"    data: {emitted.code[at : at + 16].hex(' ', 8)}" for at in rows]
+
+
 def print_code(
     emitted: Code, opcodes: list[int], immediates: list[object], *, arch: str = "x86_64", offsets: bool = False
 ) -> str:
     """The code of a function as text. `offsets` puts that of each instruction, in hex, at the start of its line."""
     code = emitted.code
-    instructions = disassemble(code, 0, arch=arch)
-    targets = sorted({target for found in instructions if (target := _jump_target(found, len(code))) is not None})
+    instructions = disassemble(code[: emitted.data_start], 0, arch=arch)
+    tables = [(table, _table_targets(code, table, entries)) for table, entries in emitted.jump_tables]
+    jumps = {target for found in instructions if (target := _jump_target(found, len(code))) is not None}
+    targets = sorted(jumps.union(*[ways for _, ways in tables]))
     labels = {target: f"L{number}" for number, target in enumerate(targets)}
     stops: dict[int, list[int]] = {}
     for offset, pos in emitted.stops:
@@ -85,4 +105,4 @@ def print_code(
         if at in sites:
             line = f"{line:<{_COMMENT_COLUMN}}; {'; '.join(sites[at])}"
         lines.append(line)
-    return "\n".join(lines)
+    return "\n".join(lines + _print_data(emitted, tables, labels))

@@ -78,6 +78,7 @@ class Emitted:
     dispatches      [start, stop): code that has an address of this copy of the code in a register and jumps there; who
                     moves a pc from one copy to another moves one in here to the start
     data_start      from here on no byte is an instruction
+    jump_tables     (offset, entries): entries of 4 bytes, signed, the distance of an instruction from the table's start
     frame_bytes     what the function takes of the stack below the caller's rbp
     """
 
@@ -90,6 +91,7 @@ class Emitted:
     type_fixups: list[tuple[int, int]]
     dispatches: list[tuple[int, int]]
     data_start: int
+    jump_tables: list[tuple[int, int]]
     frame_bytes: int
 
 
@@ -182,6 +184,7 @@ class _Emitter(Calls):
             [(starts[piece + 1] - 4, type_) for piece, type_ in self.type_uses],
             [(starts[first], starts[last]) for first, last in self._dispatches],
             data_start,
+            [(self.a.offset(table), len(ways)) for table, ways in self._tables],
             self._frame_bytes + 8,
         )
 
@@ -360,11 +363,12 @@ class _Emitter(Calls):
         self._fall(number, default)
 
     def _table_jump(self, number: int, selector: int, default: int) -> None:
-        """A table of distances from its own start; what does not fit in there goes on in line."""
+        """A table of distances from its own start; whatever is beyond it goes along the last way."""
         a = self.a
         table, beyond = a.label(), a.label()
+        falls = bool(self._allocation.edge_moves[number][default])
         a.cmp32_ri(selector, default)
-        a.jcc_l(Condition.AE, beyond)
+        a.jcc_l(Condition.AE, beyond if falls else self._way(number, default))
         start = len(a._pieces)
         a.lea64_rp(SCRATCH, table)
         a.movsxd64_32_rx(SWITCH_SCRATCH, SCRATCH, selector, 4, 0)
@@ -372,8 +376,9 @@ class _Emitter(Calls):
         a.jmp_r(SCRATCH)
         self._dispatches.append((start, len(a._pieces)))
         self._tables.append((table, [self._way(number, way) for way in range(default)]))
-        a.bind(beyond)
-        self._fall(number, default)
+        if falls:
+            a.bind(beyond)
+            self._fall(number, default)
 
     def _condition(self, step: Step) -> int:
         """Sets the flags for a BRANCH; the condition code under which it goes along its first edge."""
