@@ -36,6 +36,10 @@ void tl_grow_unlock(void) { pthread_mutex_unlock(&lock); }
 
 static uint8_t *reserve(uint64_t bytes) {
     void *m = tl_reserve(NULL, bytes ? bytes : TL_WASM_PAGE_BYTES);
+    if (m == MAP_FAILED) {
+        tl_memory_trim(); /* the pool may hold the room that is missing */
+        m = tl_reserve(NULL, bytes ? bytes : TL_WASM_PAGE_BYTES);
+    }
     return m == MAP_FAILED ? NULL : m;
 }
 

@@ -108,11 +108,6 @@ static PyObject *table_count(TableObject *self, void *unused) {
     return table_made(self) ? PyLong_FromUnsignedLongLong(self->table->count) : NULL;
 }
 
-static PyObject *table_maximum(TableObject *self, void *unused) {
-    (void)unused;
-    return table_made(self) ? PyLong_FromUnsignedLongLong(self->table->maximum) : NULL;
-}
-
 static PyMethodDef table_methods[] = {
     {"get_word", (PyCFunction)table_get_word, METH_O, "get_word(index): the entry."},
     {"set_word", (PyCFunction)(void (*)(void))table_set_word, METH_FASTCALL, "set_word(index, word)."},
@@ -123,7 +118,6 @@ static PyMethodDef table_methods[] = {
 static PyGetSetDef table_getset[] = {
     {"descriptor", (getter)table_descriptor, NULL, "Address of its struct tl_table.", NULL},
     {"count", (getter)table_count, NULL, "How many entries it has.", NULL},
-    {"maximum", (getter)table_maximum, NULL, "How many its type allows.", NULL},
     {NULL},
 };
 

@@ -34,6 +34,10 @@ ROOT = Path(__file__).resolve().parent.parent
 REQUIRE_CLIENTS = os.environ.get("TRAPLINE_REQUIRE_CLIENTS", "") not in ("", "0")
 GDB_TIMEOUT_S = 60
 
+# Processes that tests start need not compile every source again, whatever the environment says.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+os.environ.setdefault("PYTHONPYCACHEPREFIX", str(ROOT / "build" / "pycache"))
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(

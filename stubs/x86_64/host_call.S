@@ -12,7 +12,8 @@
  *            What holds at a call of a C function holds here: DF clear, x87 stack empty, upper halves of the vector
  *            registers clear. Needs no stack but the return address.
  * Out:       rsp as after the return, rip = return address, rbp, r14, r15, rdi, rsi, r11 and MXCSR in the record; flags
- *            there as a C function expects them. Nothing else is saved: the record holds what an earlier stop left.
+ *            there as a C function expects them, no component of the XSAVE area present. Nothing else is saved: the
+ *            record holds what an earlier stop left.
  *            Back in the host with eax = TL_STOP_HOST.
  * Frame:     none.
  *
@@ -39,6 +40,7 @@ tl_stub_host:
     stmxcsr TL_XSAVE_MXCSR(%rax)
     mov     %rax, %rdi
     movq    $0x202, TL_RFLAGS(%rdi)     /* IF and the bit that is always set */
+    movq    $0, TL_XSAVE_BV(%rdi)       /* or HOST_FRAME_LEAVE would clear what an earlier stop found in use */
     movl    $TL_STOP_HOST, TL_STOP(%rdi)
     mov     TL_HOST_SP(%rdi), %rsp
     CFI_IN_HOST_FRAME

@@ -23,8 +23,8 @@ from trapline import (
     Global,
     GlobalType,
     Instance,
-    LinkError,
     Linker,
+    LinkError,
     Memory,
     MemoryAccessError,
     Module,
@@ -46,11 +46,14 @@ COUNTER = """(module (memory (export "m") 1 2) (global $n (export "n") (mut i64)
 @every_level
 def test_exports(config: Config) -> None:
     exports = instance(COUNTER, config=config).exports
-    assert list(exports) == ["m", "n", "t", "next", "through"] and len(exports) == 5
-    assert exports.next() == 41 and exports["next"]() == 42
+    assert list(exports) == ["m", "n", "t", "next", "through"]
+    assert len(exports) == 5
+    assert exports.next() == 41
+    assert exports["next"]() == 42
     exports.n.value = 1 << 40
     assert exports.through(1) == (1 << 40) + 1
-    assert exports.t[1] is exports.next and exports.t[0] is None
+    assert exports.t[1] is exports.next
+    assert exports.t[0] is None
     exports.t[0] = exports.t[1]
     assert exports.through(0) == exports.n.value
     with pytest.raises(KeyError, match="exports no 'nix'"):
@@ -61,7 +64,8 @@ def test_exports(config: Config) -> None:
 
 
 def test_what_a_module_says_of_itself() -> None:
-    module = Module(Engine(), parse_text('(module $counter (import "a" "b" (func (param i32))) (memory (export "m") 1 2))'))
+    text = '(module $counter (import "a" "b" (func (param i32))) (memory (export "m") 1 2))'
+    module = Module(Engine(), parse_text(text))
     assert module.name == "counter"
     assert module.imports == [("a", "b", FuncType.of(["i32"]))]
     assert [(found.name, str(found.type)) for found in module.exports] == [("m", "memory 1..2")]
@@ -91,16 +95,19 @@ def test_serialize_and_deserialize(config: Config) -> None:
     module = Module(Engine(config), data, name="counter.wasm")
     stored = module.serialize()
     back = Module.deserialize(Engine(config), stored)
-    assert back.bytecode() == data and back.name == "counter.wasm"
+    assert back.bytecode() == data
+    assert back.name == "counter.wasm"
     assert back._ready, "the code was not taken"
     exports = Instance(Store(back.engine), back).exports
-    assert exports.next() == 41 and exports.through(1) == 42
+    assert exports.next() == 41
+    assert exports.through(1) == 42
     with pytest.raises(WasmTrap) as caught:
         exports.through(0)
     assert caught.value.frames[0].name == "through"
     for other in (Config(debug="live" if config.debug == "full" else "full"), Config(features=type(config.features)())):
         moved = Module.deserialize(Engine(other), stored)
-        assert not moved._ready and moved.bytecode() == data
+        assert not moved._ready
+        assert moved.bytecode() == data
         assert Instance(Store(moved.engine), moved).exports.next() == 41
 
 
@@ -130,7 +137,8 @@ def test_from_file(tmp_path: Path) -> None:
     binary.write_bytes(parse_text(COUNTER))
     for path in (text, binary):
         module = Module.from_file(Engine(), path)
-        assert module.name == path.name and module.bytecode() == parse_text(COUNTER)
+        assert module.name == path.name
+        assert module.bytecode() == parse_text(COUNTER)
 
 
 def test_compiled_lazily_and_once() -> None:
@@ -140,7 +148,8 @@ def test_compiled_lazily_and_once() -> None:
     assert not code._placed
     first.exports.next()
     assert len(code._placed) == 1
-    assert second.exports.next() == 41 and len(code._placed) == 1
+    assert second.exports.next() == 41
+    assert len(code._placed) == 1
     second.exports.through(1)
     assert len(code._placed) == 2
 
@@ -183,7 +192,8 @@ def test_every_kind_of_import() -> None:
     shared = Global(store, GlobalType.of("f64", mutable=True), 2.5)
     made = instance(IMPORTS, {"m": {"f": lambda x: -x, "g": 7, "mem": memory, "t": table, "mut": shared}}, store=store)
     assert made.exports.run() == -7
-    assert memory.read_f64(0) == 2.5 and shared.value == 0.5
+    assert memory.read_f64(0) == 2.5
+    assert shared.value == 0.5
 
 
 @pytest.mark.parametrize(
@@ -236,7 +246,8 @@ def test_instances_share_what_they_import(config: Config) -> None:
     second = instance(
         """(module (import "c" "m" (memory 1)) (import "c" "n" (global $n (mut i64))) (import "c" "t" (table 2 funcref))
             (import "c" "next" (func $next (result i64))) (type $t (func (result i64)))
-            (func (export "both") (result i64) (drop (call $next)) (i64.add (call_indirect (type $t) (i32.const 1)) (global.get $n)))
+            (func (export "both") (result i64)
+                (drop (call $next)) (i64.add (call_indirect (type $t) (i32.const 1)) (global.get $n)))
             (func (export "grow") (result i32) (memory.grow (i32.const 1)))
             (func (export "size") (result i32) (memory.size))
             (func (export "poke") (i32.store8 (i32.const 70000) (i32.const 9)))
@@ -247,7 +258,9 @@ def test_instances_share_what_they_import(config: Config) -> None:
     assert second.exports.both() == 84
     assert first.exports.through(0) == -1
     assert second.exports.again is first.exports.next
-    assert second.exports.grow() == 1 and first.exports.m.pages == 2 and second.exports.size() == 2
+    assert second.exports.grow() == 1
+    assert first.exports.m.pages == 2
+    assert second.exports.size() == 2
     second.exports.poke()
     assert first.exports.m[70000] == 9
     assert second.exports.grow() == -1
@@ -264,7 +277,8 @@ def test_linkers() -> None:
     linker.define_unknown_imports_as_default_values()
     store = Store(engine)
     first, second = linker.instantiate(store, module), linker.instantiate(store, module)
-    assert first.exports.f(1) == 2 and first.exports.thing() == (0, 0.0)
+    assert first.exports.f(1) == 2
+    assert first.exports.thing() == (0, 0.0)
     assert first.exports.f is second.exports.f is linker.get(store, "m", "f")
     linker.define_unknown_imports_as_traps()
     with pytest.raises(WasmTrap, match=r"other\.thing was called"):
@@ -285,12 +299,17 @@ def test_linkers() -> None:
 def test_memory_as_a_buffer() -> None:
     memory = Memory(Store(), 1, 3)
     memory[0:4] = b"abcd"
-    assert memory[1] == ord("b") and memory[1:3] == b"bc" and memory[-1] == 0 and memory[65535] == 0
+    assert memory[1] == ord("b")
+    assert memory[1:3] == b"bc"
+    assert memory[-1] == 0
+    assert memory[65535] == 0
     view = memoryview(memory)
     view[0] = ord("z")
-    assert memory[0:2] == b"zb" and len(view) == 65536
+    assert memory[0:2] == b"zb"
+    assert len(view) == 65536
     memory.grow(1)
-    assert len(memory) == 131072 and len(view) == 65536
+    assert len(memory) == 131072
+    assert len(view) == 65536
     view[1] = 1
     assert memory[1] == 1
     with pytest.raises(MemoryAccessError):
@@ -321,7 +340,8 @@ def test_typed_access() -> None:
     memory.pack(100, "<HfI", 1, 2.0, 3)
     assert memory.unpack(100, "<HfI") == (1, 2.0, 3)
     assert memory.write_string(200, "grüße") == 8
-    assert memory.read_string(200) == "grüße" and memory.read_string(200, 2) == "gr"
+    assert memory.read_string(200) == "grüße"
+    assert memory.read_string(200, 2) == "gr"
     memory.write(65530, b"abcdef")
     with pytest.raises(MemoryAccessError, match="zero byte"):
         memory.read_string(65530)
@@ -339,7 +359,9 @@ def test_the_whole_four_gibibytes() -> None:
     exports = instance("""(module (memory (export "m") 0)
         (func (export "grow") (param i32) (result i32) (memory.grow (local.get 0)))
         (func (export "poke") (param i32) (i32.store (local.get 0) (i32.const 77))))""").exports
-    assert exports.grow(65536) == 0 and exports.grow(1) == -1 and len(exports.m) == 1 << 32
+    assert exports.grow(65536) == 0
+    assert exports.grow(1) == -1
+    assert len(exports.m) == 1 << 32
     exports.poke(-4)
     assert exports.m.read_u32((1 << 32) - 4) == 77
     with pytest.raises(WasmTrap, match="out of bounds"):
@@ -386,7 +408,8 @@ def test_little_address_space(mebibytes: int) -> None:
 
 def test_many_memories() -> None:
     """Reservations are given back: far more than fit into the address space at once."""
-    module = Module(Engine(), parse_text('(module (memory (export "m") 1) (func (export "f") (result i32) (i32.load (i32.const 8))))'))
+    text = '(module (memory (export "m") 1) (func (export "f") (result i32) (i32.load (i32.const 8))))'
+    module = Module(Engine(), parse_text(text))
     for number in range(3000):
         exports = Instance(Store(module.engine), module).exports
         assert exports.f() == 0
@@ -399,7 +422,9 @@ def test_many_memories() -> None:
 def test_tables() -> None:
     store = Store()
     table = Table(store, TableType.of("externref", 2, 4), "x")
-    assert list(table) == ["x", "x"] and table.grow(2, None) == 2 and list(table) == ["x", "x", None, None]
+    assert list(table) == ["x", "x"]
+    assert table.grow(2, None) == 2
+    assert list(table) == ["x", "x", None, None]
     with pytest.raises(MemoryAccessError, match="cannot grow"):
         table.grow(1)
     for index in (-1, 4, "0"):
@@ -425,7 +450,14 @@ def test_globals() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"debug": "some"}, {"gil": "no"}, {"path": "x"}, {"memories": "none"}, {"stack_bytes": 1}, {"max_memory_pages": -1}],
+    [
+        {"debug": "some"},
+        {"gil": "no"},
+        {"path": "x"},
+        {"memories": "none"},
+        {"stack_bytes": 1},
+        {"max_memory_pages": -1},
+    ],
 )
 def test_options(options: dict[str, Any]) -> None:
     with pytest.raises(FiberError):

@@ -54,14 +54,10 @@ def frames_of_trapline(event: TrapEvent) -> list[Shown]:
     """The frames of a trap of ours."""
 
     def shown(frame: Frame, is_caller: bool) -> Shown:
-        values = []
-        for found in (frame.locals, frame.operands):
-            values.append(
-                [
-                    _ours(event.store, value_type_name(type_), found.bits(index))
-                    for index, type_ in enumerate(found.types)
-                ]
-            )
+        values = [
+            [_ours(event.store, value_type_name(type_), found.bits(index)) for index, type_ in enumerate(found.types)]
+            for found in (frame.locals, frame.operands)
+        ]
         instance = frame.instance
         assert instance is not None
         if is_caller and instance.module.bytecode()[frame.info.pc] == _CALL_INDIRECT:
@@ -123,7 +119,8 @@ class Both:
         self._seen.clear()
         self._wanted.clear()
         failed = [type(outcome) for outcome in outcomes if isinstance(outcome, Exception)]
-        assert len(set(failed)) < 2 and len(failed) in (0, 2), f"found {found!r}, expected {wanted!r}"
+        assert len(set(failed)) < 2, f"found {found!r}, expected {wanted!r}"
+        assert len(failed) in (0, 2), f"found {found!r}, expected {wanted!r}"
         if isinstance(found, Exception):
             raise found
         return found, wanted

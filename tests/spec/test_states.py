@@ -9,12 +9,11 @@ import pytest
 
 from tests.reference.generate import GeneratedModule, generate
 from tests.reference.interpreter import Limit
-from tests.spec.embedder import Trapped, TypedValue
+from tests.spec.embedder import LinkFailed, Trapped, TypedValue
 from tests.spec.files import PARTLY, SUPPORTED
 from tests.spec.runner import run
 from tests.spec.scripts import ScriptsAbsent, load
 from tests.spec.states import Both
-from tests.spec.embedder import LinkFailed
 from trapline import Config
 
 RUN = [name for group in SUPPORTED.values() for name in group] + list(PARTLY)
@@ -32,7 +31,8 @@ def test_frames_at_traps_of_scripts(name: str) -> None:
         pytest.skip(str(absent))
     both = Both()
     outcome = run(commands, both, PARTLY.get(name, frozenset()))
-    assert not outcome.failures, "\n".join(f"{name}.wast:{line}: {kind}: {what}" for line, kind, what in outcome.failures)
+    failures = [f"{name}.wast:{line}: {kind}: {what}" for line, kind, what in outcome.failures]
+    assert not failures, "\n".join(failures)
     trapping = sum(command["type"] == "assert_trap" and "action" in command for command in commands)
     assert both.traps >= trapping or PARTLY.get(name)
 

@@ -84,7 +84,8 @@ class TraplineEmbedder:
         assert isinstance(func, Func)
         with in_the_words_of_scripts():
             results = func.call_words(*map(self._word, arguments))
-        return [self._value(value_type_name(type_), word) for type_, word in zip(func.type.results, results, strict=True)]
+        names = map(value_type_name, func.type.results)
+        return list(map(self._value, names, results))
 
     def get_global(self, instance: Mapping[str, Any], name: str) -> TypedValue:
         found = instance[name]

@@ -175,6 +175,42 @@ check_pointer:
     LOOP breakpoint, brk #0
     LOOP check, blr x20
 
+/* uint64_t loop_host(uint64_t n): n rounds of a call of tl_stub_host; x20 counts, x21 is three times that, d8 the count
+ * again, x28 is n. Traps where the call loses one of these, or FPCR (flush to zero here). */
+    .balign 16
+    .globl  loop_host
+loop_host:
+    mov     x19, x30
+    mov     x28, x0
+    mov     x20, #0
+    mov     x21, #0
+    ldr     x22, host_pointer
+    mov     x23, #0x1000000
+    msr     fpcr, x23
+1:  add     x20, x20, #1
+    add     x21, x21, #3
+    fmov    d8, x20
+    mov     w0, #1
+    mov     x1, sp
+    blr     x22
+    mrs     x9, fpcr
+    cmp     x9, x23
+    b.ne    2f
+    fmov    x9, d8
+    cmp     x9, x20
+    b.ne    2f
+    add     x9, x20, x20, lsl #1
+    cmp     x9, x21
+    b.ne    2f
+    cmp     x20, x28
+    b.ne    1b
+    mov     x0, x20
+    ret     x19
+2:  udf     #9
+    .balign 8
+host_pointer:
+    .quad   tl_stub_host
+
 /* uint64_t mixed_code(uint64_t n): arithmetic with a loop, a call, stores and vectors, for breakpoints everywhere. */
     .balign 16
     .globl  mixed_code, mixed_code_stop

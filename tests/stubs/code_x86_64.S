@@ -155,6 +155,39 @@ loop_step:
     LOOP breakpoint, int3
     LOOP check, call *check_pointer(%rip)
 
+/* uint64_t loop_host(uint64_t n): n rounds of a call of tl_stub_host; r14 counts, rbp is three times that, r15 is n. Traps
+ * where the call loses one of these, or MXCSR (flush to zero here). */
+    .balign 16
+    .globl  loop_host
+loop_host:
+    mov     %rdi, %r15
+    xor     %r14d, %r14d
+    xor     %ebp, %ebp
+    ldmxcsr host_mxcsr(%rip)
+1:  add     $1, %r14
+    add     $3, %rbp
+    mov     $1, %edi
+    mov     %rsp, %rsi
+    call    *host_pointer(%rip)
+    stmxcsr -8(%rsp)
+    mov     -8(%rsp), %eax
+    cmp     host_mxcsr(%rip), %eax
+    jne     2f
+    lea     (%r14, %r14, 2), %rax
+    cmp     %rbp, %rax
+    jne     2f
+    cmp     %r15, %r14
+    jne     1b
+    mov     %r14, %rax
+    xor     %ebp, %ebp
+    ret
+2:  hlt
+    .balign 8
+host_pointer:
+    .quad   tl_stub_host
+host_mxcsr:
+    .long   0x9f80
+
 /* uint64_t mixed_code(uint64_t n): arithmetic with a loop, a call, pushes and vectors, for breakpoints everywhere. */
     .balign 16
     .globl  mixed_code, mixed_code_stop

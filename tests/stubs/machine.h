@@ -70,7 +70,7 @@ extern const struct trap_code trap_codes[];
 extern const uint64_t trap_code_count;
 extern const uint8_t trap_code_start[], trap_code_stop[], fresh_code[], result_code[];
 /* Functions for any test (code_<arch>.S). */
-extern const uint8_t loop_plain[], loop_trap[], loop_breakpoint[], loop_check[];
+extern const uint8_t loop_plain[], loop_trap[], loop_breakpoint[], loop_check[], loop_host[];
 extern const uint8_t mixed_code[], mixed_code_stop[], deep_code[];
 /* Addresses that the code reads from memory, so that every register stays free. */
 extern uint64_t bad_page, bus_page, data_page, wild_address;
@@ -106,6 +106,8 @@ extern const unsigned machine_trap_bytes;
 uint64_t machine_pc_after_trap(uint64_t pc);
 /* NULL, or what is wrong with the invariant of the loops. *rounds: how often it has gone round. */
 const char *machine_check_loop(const struct tl_fiber *fiber, uint64_t *rounds);
+/* The same of loop_host, stopped in its call; its argument is `n`. */
+const char *machine_check_host(const struct tl_fiber *fiber, uint64_t n, uint64_t *rounds);
 /* The bytes of the instruction at `code`, for the few kinds that mixed_code has. */
 unsigned machine_instruction_bytes(const uint8_t *code);
 /* The pc that a breakpoint at `pc` reports. */

@@ -43,6 +43,18 @@ const char *machine_check_loop(const struct tl_fiber *fiber, uint64_t *rounds) {
     return v[0] == a || v[0] + 1 == a ? NULL : "v1, low";
 }
 
+const char *machine_check_host(const struct tl_fiber *fiber, uint64_t n, uint64_t *rounds) {
+    const uint64_t *x = fiber->record + TL_X / 8;
+    uint64_t d8;
+    memcpy(&d8, (const uint8_t *)fiber + TL_Q + 16 * 8, 8);
+    *rounds = x[20];
+    if (x[21] != 3 * x[20]) return "x21";
+    if (d8 != x[20]) return "d8";
+    if (x[1] != fiber->record[TL_SP / 8]) return "x1";
+    if ((uint32_t)x[0] != 1) return "x0";
+    return x[28] == n ? NULL : "x28";
+}
+
 uint64_t bad_page, bus_page, data_page, wild_address;
 
 void machine_start(void) {

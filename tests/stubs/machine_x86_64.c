@@ -56,6 +56,15 @@ const char *machine_check_loop(const struct tl_fiber *fiber, uint64_t *rounds) {
     return x[0] == a || x[0] + 1 == a ? NULL : "xmm1, low";
 }
 
+const char *machine_check_host(const struct tl_fiber *fiber, uint64_t n, uint64_t *rounds) {
+    const uint64_t *record = fiber->record;
+    *rounds = record[TL_R14 / 8];
+    if (record[TL_RBP / 8] != 3 * *rounds) return "rbp";
+    if (record[TL_RSI / 8] != record[TL_RSP / 8]) return "rsi";
+    if ((uint32_t)record[TL_RDI / 8] != 1) return "rdi";
+    return record[TL_R15 / 8] == n ? NULL : "r15";
+}
+
 /* Intel SDM vol. 2, 2.1: prefixes 66, F2, F3 and REX, opcode maps 1 and 0F, ModRM with a displacement of a byte. */
 unsigned machine_instruction_bytes(const uint8_t *code) {
     const uint8_t *p = code;

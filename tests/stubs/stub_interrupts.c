@@ -1,7 +1,8 @@
 /* An interrupt at every instruction of the way into native code, through it and out of it: none lost, none doubled,
  * and taken at once where that can be done.
  *
- * The scenario: enter, a call of tl_stub_check, a trap, two returns of a loop; each stop resumed. Wherever the
+ * The scenario: enter, a call of tl_stub_check, a trap, two returns of a loop; or enter, calls of tl_stub_host, a return;
+ * each stop resumed. Wherever the
  * interrupt arrives, exactly one run ends with TL_STOP_INTERRUPT and the results are the same.
  *
  * x86-64: a parent traces the child. It steps through the scenario once and notes every instruction of the program's
@@ -29,7 +30,7 @@
 
 /* What the scenario says of itself. */
 struct report {
-    unsigned interrupts, checks, traps, ends;
+    unsigned interrupts, checks, traps, hosts, ends;
     uint64_t pc;            /* where the interrupt stopped it */
     volatile unsigned runs; /* how often tl_fiber_run was called */
     unsigned interrupted_run, interrupt_run; /* the run during or after which it was sent; the one it ended */
@@ -38,16 +39,17 @@ struct report {
 };
 
 static struct tl_fiber *fiber;
+static int of_host; /* which of the two scenarios */
 
 /* Its own instructions are left out. */
 #define SCENARIO __attribute__((section("scenario_code"), noinline))
 
 static SCENARIO void scenario(struct report *report) {
-    static const uint8_t *const functions[2] = {loop_check, loop_trap};
+    static const uint8_t *const functions[3] = {loop_check, loop_trap, loop_host};
     uint64_t rounds;
     memset(report, 0, sizeof *report);
     report->running = 1;
-    for (unsigned k = 0; k < 2; k++) {
+    for (unsigned k = of_host ? 2 : 0; k < (of_host ? 3 : 2); k++) {
         ready(fiber, at(functions[k]), ROUNDS);
         for (;;) {
             report->runs++;
@@ -61,6 +63,11 @@ static SCENARIO void scenario(struct report *report) {
                 if (fiber->interrupts != TL_PENDING_INTERRUPT) report->bad = "bits";
             } else if (stop == TL_STOP_CHECK) {
                 report->checks++;
+            } else if (stop == TL_STOP_HOST) {
+                report->hosts++;
+                const char *bad = machine_check_host(fiber, ROUNDS, &rounds);
+                if (bad) report->bad = bad;
+                continue;
             } else if (stop == TL_STOP_TRAP) {
                 report->traps++;
                 tl_arch_set_pc(fiber, machine_pc_after_trap(pc));
@@ -87,19 +94,22 @@ static SCENARIO void scenario(struct report *report) {
 /* In the part of enter or resume that leads into native code. */
 static int loading(uint64_t pc) {
     return (pc >= (uint64_t)tl_stub_enter && pc < (uint64_t)tl_enter_end) ||
-           (pc >= (uint64_t)tl_stub_resume && pc < (uint64_t)tl_resume_end);
+           (pc >= (uint64_t)tl_stub_resume && pc < (uint64_t)tl_resume_end) ||
+           (pc >= (uint64_t)tl_stub_resume_host && pc < (uint64_t)tl_resume_host_end);
 }
 
 /* An interrupt that comes on the way into native code, or in it, has to end that very run: `at_once`. Else it may have
  * come after the run's last chance, and ends the next one. */
 static int check_report(const struct report *report, const char *where, int at_once) {
-    unsigned late = report->interrupt_run - report->interrupted_run;
+    unsigned late = report->interrupt_run - report->interrupted_run, stops = of_host ? 0 : ROUNDS;
     return CHECK(late <= (at_once ? 0 : 1), "%s: sent in run %u, ended run %u", where, report->interrupted_run,
                  report->interrupt_run) &
            CHECK(!report->bad, "%s: %s", where, report->bad) &
            CHECK(report->interrupts == 1, "%s: %u interrupts", where, report->interrupts) &
-           CHECK(report->checks == ROUNDS && report->traps == ROUNDS && report->ends == 2, "%s: %u checks %u traps %u ends",
-                 where, report->checks, report->traps, report->ends);
+           CHECK(report->checks == stops && report->traps == stops && report->hosts == ROUNDS - stops &&
+                     report->ends == (of_host ? 1 : 2),
+                 "%s: %u checks %u traps %u host calls %u ends", where, report->checks, report->traps, report->hosts,
+                 report->ends);
 }
 
 #if defined(__x86_64__)
@@ -274,6 +284,7 @@ static void every_instruction(int path) {
         int bytes;
     } stubs[] = {{"enter", (const char *)tl_stub_enter, NULL, 0}, {"exit", tl_stub_exit, NULL, 0},
                  {"resume", (const char *)tl_stub_resume, NULL, 0}, {"check", tl_stub_check, NULL, 0},
+                 {"host", tl_stub_host, NULL, 0}, {"resume_host", (const char *)tl_stub_resume_host, NULL, 0},
                  {"inject", tl_stub_inject, NULL, 0}, {"leave_handler", (const char *)tl_stub_leave_handler, NULL, 0}};
     unsigned kicks = 0, on_the_way_in = 0;
     tl_ticker_set_interval(1000000000); /* no tick makes the core put its handlers back on top of ours */
@@ -309,7 +320,7 @@ static void every_instruction(int path) {
     }
     planted = NULL;
     tl_signals_install();
-    CHECK(on_the_way_in >= 80, "only %u on the way in", on_the_way_in);
+    CHECK(on_the_way_in >= (of_host ? 60 : 80), "only %u on the way in", on_the_way_in);
     test_note(" %u interrupts, %u on the way in", kicks, on_the_way_in);
     tl_fiber_free(fiber);
 }
@@ -317,3 +328,8 @@ static void every_instruction(int path) {
 
 CASE(inject) { every_instruction(TL_PATH_INJECT); }
 CASE(direct) { every_instruction(TL_PATH_DIRECT); }
+CASE(host) {
+    of_host = 1;
+    every_instruction(TL_PATH_INJECT);
+    of_host = 0;
+}

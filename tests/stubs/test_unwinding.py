@@ -10,7 +10,7 @@ import pytest
 
 from tests.stubs.test_programs import HERE, TIMEOUT_S, build
 
-STUBS = {"enter", "exit", "inject", "resume", "check", "unwind", "leave_handler"}
+STUBS = {"enter", "exit", "inject", "resume", "check", "host", "resume_host", "unwind", "leave_handler"}
 
 
 @pytest.mark.client("gdb", "gcc")

@@ -9,6 +9,12 @@ CASE(each_way) {
         ready(fiber, at(loop_check), 2);
         while (tl_fiber_run(fiber, 0) == TL_STOP_CHECK) {}
         CHECK_EQUAL(tl_arch_int_result(fiber), 2, "result");
+        ready(fiber, at(loop_host), 2);
+        CHECK(tl_fiber_run(fiber, 0) == TL_STOP_HOST, "no host call");
+        tl_fiber_interrupt(fiber);
+        CHECK(tl_fiber_run(fiber, 0) == TL_STOP_INTERRUPT, "no interrupt at the way back from a host call");
+        while (tl_fiber_run(fiber, 0) == TL_STOP_HOST) {}
+        CHECK_EQUAL(tl_arch_int_result(fiber), 2, "result");
         fiber->path = (uint8_t)path;
         ready(fiber, at(loop_trap), 2);
         while (tl_fiber_run(fiber, 0) == TL_STOP_TRAP) tl_arch_set_pc(fiber, machine_pc_after_trap(tl_arch_pc(fiber)));

@@ -5,7 +5,7 @@ Prints one line `place <address> <stub> ok`, or `wrong` and the frames, for each
 
 import gdb
 
-STUBS = ("enter", "exit", "inject", "resume", "check", "unwind", "leave_handler")
+STUBS = ("enter", "exit", "inject", "resume", "check", "host", "resume_host", "unwind", "leave_handler")
 
 for setting in ("pagination off", "confirm off", "debuginfod enabled off"):
     gdb.execute(f"set {setting}")

@@ -207,7 +207,7 @@ def test_core_stub_file() -> None:
         public = {member for member in vars(kind) if not (member.startswith("__") and member.endswith("__"))}
         declared = {member for member in stubs[name] if not (member.startswith("__") and member.endswith("__"))}
         assert declared == public, name
-        for member in stubs[name] - declared:
+        for member in stubs[name] - declared - {"__buffer__"}:  # which Python 3.12 made an attribute
             assert hasattr(kind, member), f"{name}.{member}"
 
 

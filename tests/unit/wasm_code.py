@@ -79,8 +79,14 @@ SOURCE = """
     add: lea eax, [rax + rcx]
         ret
     nothing: ret
-    trap: hlt
+    trap:
+        push rbp
+        mov rbp, rsp
+        push r15
+        push r15
+        hlt
         mov eax, 5
+        leave
         ret
     spin: inc rax
         jmp spin

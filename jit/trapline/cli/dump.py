@@ -35,6 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     words = arguments.stage or ["emit"]
     stages = _STAGES if ALL in words else tuple(Stage(word) for word in words)
     first = module.imported_functions
+    target = Target(InstanceLayout(module))
     if arguments.function is not None:
         indices = [find_function(module, arguments.function)]
     else:

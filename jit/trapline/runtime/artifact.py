@@ -5,7 +5,8 @@
     u32 size, the key as JSON: what the code was made by and for, the module's name, the kinds of trap
     u64 size, the module in the binary format as it was given
     u32 count; each function: u32 bytes of code, u32 bytes of data at its end, u32 rows, u32 fixups;
-        the code; rows of 6 i32 (offset, opcode index, number of the kind, place, block, step); fixups of 2 u32 (offset, type index)
+        the code; rows of 6 i32 (offset, opcode index, number of the kind, place, block, step); fixups of 2 u32
+        (offset, type index)
 
 All numbers are little-endian. Nothing is read from data whose hash does not fit.
 """
@@ -93,7 +94,7 @@ class _Reader:
         self._at += count
         return found
 
-    def numbers(self, format: str) -> tuple[int, ...]:  # noqa: A002
+    def numbers(self, format: str) -> tuple[int, ...]:
         return struct.unpack(format, self.take(struct.calcsize(format)))
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from trapline import native
 from trapline.compile.x86_64.emit import TrapRow
+from trapline.compile.x86_64.unwind import return_address_at
 from trapline.errors import WasmFrameInfo
 from trapline.runtime.code import find_code
 from trapline.runtime.module_code import Place, place_of
@@ -14,39 +15,68 @@ from trapline.runtime.module_code import Place, place_of
 if TYPE_CHECKING:
     from trapline.runtime.fiber import Fiber
 
-__all__ = ["NativeFrame", "activations", "frames_of", "infos", "opcode_of"]
+__all__ = ["NativeFrame", "activations", "frames_of", "infos"]
 
 
-class NativeFrame(NamedTuple):
+class NativeFrame:
     """One native frame: `pc` is where it stopped, or where it `waits` for its callee to return to; `fp` its frame
-    pointer."""
+    pointer. What the pc means is looked up when it is first asked for."""
 
-    pc: int
-    fp: int
-    waits: bool
+    __slots__ = ("_looked_up", "_place", "_row", "fp", "pc", "waits")
+
+    def __init__(self, pc: int, fp: int, waits: bool) -> None:
+        self.pc = pc
+        self.fp = fp
+        self.waits = waits
+        self._looked_up = False
+        self._place: Place | None = None
+        self._row: TrapRow | None = None
+
+    def _look_up(self) -> None:
+        self._looked_up = True
+        self._place = place = place_of(find_code(self.pc), self.pc)
+        if place is not None:
+            self._row = place.module_code.row(place, self.waits)
+
+    @property
+    def place(self) -> Place | None:
+        """The function of a module that it is in; None for other code, such as thunks."""
+        if not self._looked_up:
+            self._look_up()
+        return self._place
+
+    @property
+    def row(self) -> TrapRow | None:
+        """The trap row at its pc."""
+        if not self._looked_up:
+            self._look_up()
+        return self._row
+
+    @property
+    def opcode(self) -> int:
+        """The index of the opcode that it stopped before or waits in; -1 outside of modules."""
+        row, place = self.row, self.place
+        if row is not None:
+            return row.pos
+        return -1 if place is None else place.module_code.opcode_before(place)
 
 
 def frames_of(fiber: Fiber) -> list[NativeFrame]:
     """The frames of a suspended fiber, innermost first.
 
-    A function that has not made its frame yet stands on its caller's frame pointer, so that the walk alone would lose
-    the caller: its return address lies at the stack pointer then.
+    A function that has not made its frame yet, or has left it, stands on its caller's frame pointer, so that the walk
+    alone would lose the caller: its return address lies by the stack pointer then.
     """
-    found = [
-        NativeFrame(pc, fp, level > 0)
-        for activation in native.wasm_frames(fiber)
-        for level, (pc, fp, _) in enumerate(activation)
-    ]
-    row = _row(found[0]) if found else None
-    if row is not None and row[1].kind == "stack":
-        found.insert(1, NativeFrame(native.read_word(fiber.sp), found[0].fp, True))
+    found: list[NativeFrame] = []
+    for activation in native.wasm_frames(fiber):
+        for pc, fp, _ in activation:
+            found.append(NativeFrame(pc, fp, bool(found)))
+    place = found[0].place if found else None
+    if place is not None:
+        above_sp = return_address_at(place.module_code.machine_code(place.function), place.offset)
+        if above_sp is not None:
+            found.insert(1, NativeFrame(native.read_word(fiber.sp + above_sp), found[0].fp, True))
     return found
-
-
-def _row(frame: NativeFrame) -> tuple[Place, TrapRow] | None:
-    place = place_of(find_code(frame.pc), frame.pc)
-    row = None if place is None else place.module_code.row(place, frame.waits)
-    return None if place is None or row is None else (place, row)
 
 
 def activations() -> list[NativeFrame]:
@@ -54,21 +84,10 @@ def activations() -> list[NativeFrame]:
     return [NativeFrame(pc, fp, True) for activation in native.wasm_frames() for pc, fp, _ in activation]
 
 
-def opcode_of(frame: NativeFrame) -> tuple[Place, int] | None:
-    """Where a frame is: the function, and the index of the opcode it stopped before or waits in; None where it is not
-    of a module."""
-    found = _row(frame)
-    if found is not None:
-        return found[0], found[1].pos
-    place = place_of(find_code(frame.pc), frame.pc)
-    return None if place is None else (place, place.module_code.opcode_before(place))
-
-
 def infos(frames: Iterable[NativeFrame]) -> list[WasmFrameInfo]:
     """The WebAssembly frames among native ones."""
-    out = []
-    for frame in frames:
-        found = opcode_of(frame)
-        if found is not None:
-            out.append(found[0].module_code.frame_info(found[0].function, found[1]))
-    return out
+    return [
+        frame.place.module_code.frame_info(frame.place.function, frame.opcode)
+        for frame in frames
+        if frame.place is not None
+    ]

@@ -24,13 +24,13 @@ _MEMORIES: Final = {"reserved": 0, "checked": 1}
 class Config:
     """How an engine compiles and runs modules.
 
-    debug            ``full`` (the default): every local and operand has its exact value at every opcode; ``live``: exact
-                     pcs, traps and backtraces, values where the code still needs them
+    debug            ``full`` (the default): every local and operand has its exact value at every opcode; ``live``:
+                     exact pcs, traps and backtraces, values where the code still needs them
     stack_bytes      stack that a call can use before it traps with "call stack exhausted"
     max_stack_bytes  address space reserved for it, which a trap handler may grow it into
     path, gil        those of `Fiber`
-    memories         ``reserved`` (the default): memories reserve 6 GiB of address space, so that accesses need no check;
-                     where the system refuses, and always with ``checked``, accesses compare with the size
+    memories         ``reserved`` (the default): memories reserve 6 GiB of address space, so that accesses need no
+                     check; where the system refuses, and always with ``checked``, accesses compare with the size
     max_memory_pages no memory grows beyond so many pages of 64 KiB
     limits           sizes of modules that are accepted
     features         instruction set extensions that code may use; those of this machine
@@ -55,7 +55,7 @@ class Config:
         choose(_MEMORIES, self.memories, "memories")
         stacks = (self.stack_bytes, self.max_stack_bytes)
         if not all(isinstance(size, int) for size in stacks) or not 65536 <= stacks[0] <= stacks[1] <= 1 << 40:
-            raise FiberError(f"found stacks of {stacks} bytes, expected 65,536 <= stack_bytes <= max_stack_bytes <= 2**40")
+            raise FiberError(f"found stacks of {stacks} bytes, expected 65536 <= stack_bytes <= max_stack_bytes")
         if not isinstance(self.max_memory_pages, int) or not 0 <= self.max_memory_pages <= MAX_PAGES:
             raise FiberError(f"max_memory_pages: found {self.max_memory_pages!r}, expected 0 .. {MAX_PAGES}")
 

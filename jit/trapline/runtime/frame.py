@@ -22,6 +22,7 @@ from trapline.compile.places import (
     evaluate,
 )
 from trapline.compile.x86_64.layout import NAN_RULE
+from trapline.compile.x86_64.unwind import is_frame_made
 from trapline.errors import FiberError, WasmFrameInfo
 from trapline.runtime import module_code
 from trapline.runtime.backtrace import NativeFrame
@@ -98,16 +99,13 @@ class Frame:
     its values; they can be assigned where the value has a place of its own. Valid until the code goes on.
     """
 
-    __slots__ = ("_event", "_level", "_native", "_opcode", "_place", "_state")
+    __slots__ = ("_event", "_level", "_native", "_place", "_state")
 
-    def __init__(
-        self, event: TrapEvent, level: int, frame: NativeFrame, place: module_code.Place, opcode: int
-    ) -> None:
+    def __init__(self, event: TrapEvent, level: int, frame: NativeFrame, place: module_code.Place) -> None:
         self._event = event
         self._level = level
         self._native = frame
         self._place = place
-        self._opcode = opcode
         self._state: State | None = None
 
     # ---- where ----
@@ -115,26 +113,27 @@ class Frame:
     @property
     def info(self) -> WasmFrameInfo:
         """Module, function and byte offset."""
-        return self._place.module_code.frame_info(self._place.function, self._opcode)
+        return self._place.module_code.frame_info(self._place.function, self._native.opcode)
 
     @property
     def opcode(self) -> int:
         """The index of its opcode in the function's body."""
-        return self._opcode
+        return self._native.opcode
 
     @property
     def is_entry(self) -> bool:
         """Whether the function has not even made its frame: its stack is exhausted."""
-        row = self._place.module_code.row(self._place, self._native.waits)
+        row = self._native.row
         return row is not None and row.kind == "stack"
 
     @property
     def instance(self) -> Instance | None:
         """The instance whose code it is."""
-        if self.is_entry:
-            block = self._event.event.registers.r15
-        else:
+        code = self._place.module_code.machine_code(self._place.function)
+        if self._native.waits or is_frame_made(code, self._place.offset):
             block = native.read_word(self._native.fp - 8)
+        else:
+            block = self._event.event.registers.r15
         return self._event.store.instance_at(block)
 
     # ---- values ----
@@ -198,7 +197,8 @@ class Frame:
             return self._native.fp - 8 * (place.index + 2)
         if isinstance(place, Incoming):
             return (self._event.fiber.sp + 8 if self.is_entry else self._native.fp + 16) + 8 * place.index
-        assert isinstance(place, Outgoing) and not self._level, "words of a call under way belong to its callee"
+        assert isinstance(place, Outgoing)
+        assert not self._level, "words of a call under way belong to its callee"
         return self._event.fiber.sp + 8 * place.index
 
     def read_place(self, place: Place) -> int:

@@ -24,7 +24,6 @@ from trapline.wasm.types import (
 )
 
 if TYPE_CHECKING:
-    from trapline.runtime.caller import Caller
     from trapline.runtime.fiber import Fiber
     from trapline.runtime.store import Store
     from trapline.runtime.wasm_trap import TrapEvent
@@ -65,7 +64,7 @@ class Func(native.WasmFunction):
     def __init__(
         self,
         store: Store,
-        type: FuncType | None,  # noqa: A002
+        type: FuncType | None,
         function: Callable[..., Any],
         *,
         name: str | None = None,
@@ -75,7 +74,7 @@ class Func(native.WasmFunction):
         label = name or getattr(function, "__name__", None) or repr(function)
         wants_caller, annotated = annotated_type(function)
         if type is None:
-            type = exact_type(label, annotated)  # noqa: A001
+            type = exact_type(label, annotated)
         self._host = native.HostFunction(
             thunks.host(type),
             codes(type.params),
@@ -93,7 +92,6 @@ class Func(native.WasmFunction):
     def of_record(cls, store: Store, type_: FuncType, record: int, name: str) -> Func:
         """The function of a record that an instance of the store owns."""
         self = cls.__new__(cls)
-        self._host = None
         self._bind(store, type_, record, name)
         return self
 

@@ -57,14 +57,16 @@ class Exports(Mapping[str, Extern]):
         try:
             return self._items[name]
         except KeyError:
-            raise KeyError(f"{self._module} exports no {name!r}; it exports {', '.join(self._items) or 'nothing'}") from None
+            raise KeyError(self._missing(name)) from None
 
     def __getattr__(self, name: str) -> Any:
         try:
             return self._items[name]
         except KeyError:
-            known = ", ".join(self._items) or "nothing"
-            raise AttributeError(f"{self._module} exports no {name!r}; it exports {known}") from None
+            raise AttributeError(self._missing(name)) from None
+
+    def _missing(self, name: str) -> str:
+        return f"{self._module} exports no {name!r}; it exports {', '.join(self._items) or 'nothing'}"
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._items)
@@ -83,8 +85,8 @@ class Instance:
     """A module brought to life in a store: imports linked, memory and tables filled, the start function run.
 
     `imports` are the things that the module imports: a list in its order, or a mapping of module name to name to thing.
-    A thing is a `Func`, `Memory`, `Table` or `Global` of the store, for a function also any Python callable (its type is
-    the import's), for an immutable global also a value.
+    A thing is a `Func`, `Memory`, `Table` or `Global` of the store, for a function also any Python callable (its type
+    is the import's), for an immutable global also a value.
 
     Raises LinkError for an import that is missing or of another type, WasmTrap when a segment does not fit or the start
     function traps.
@@ -205,7 +207,7 @@ class Instance:
         return Exports(self.module.name, items)
 
     def _fill(self) -> None:
-        """Element segments, then data segments: kept for table.init and memory.init, active ones written and dropped."""
+        """Element segments, then data segments: passive ones kept for later, active ones written."""
         decoded = self.module.decoded
         references = [self._references(segment) for segment in decoded.elements]
         for index, (segment, words) in enumerate(zip(decoded.elements, references, strict=True)):
@@ -386,9 +388,9 @@ def _checked_import(store: Store, entry: Import, found: Any) -> Extern:
         if misfit is not None:
             raise refuse(f"a callable with {misfit}")
         found = Func(store, wanted, found, name=f"{entry.module}.{entry.name}")
-    elif isinstance(wanted, GlobalType) and not wanted.mutable and isinstance(found, int | float):
-        if wanted.value in NUMBER_TYPES:
-            found = Global(store, wanted, found)
+    elif _is_constant(wanted) and isinstance(found, int | float):
+        assert isinstance(wanted, GlobalType)
+        found = Global(store, wanted, found)
     if not isinstance(found, Func | Table | Memory | Global):
         raise refuse(repr(found))
     if found.store is not store:
@@ -396,6 +398,10 @@ def _checked_import(store: Store, entry: Import, found: Any) -> Extern:
     if not _fits(wanted, found.type):
         raise refuse(described(found.type))
     return found
+
+
+def _is_constant(wanted: ExternType) -> bool:
+    return isinstance(wanted, GlobalType) and not wanted.mutable and wanted.value in NUMBER_TYPES
 
 
 def _fits(wanted: ExternType, found: ExternType) -> bool:

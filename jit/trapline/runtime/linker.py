@@ -22,8 +22,8 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 class Linker:
     """Definitions by module and name, from which the imports of modules are taken.
 
-    Python callables belong to no store: each store that they are used in gets a function of its own. Defining a name twice
-    raises LinkError unless `allow_shadowing` is set.
+    Python callables belong to no store: each store that they are used in gets a function of its own. Defining a name
+    twice raises LinkError unless `allow_shadowing` is set.
 
     >>> import trapline
     >>> engine = trapline.Engine()
@@ -55,13 +55,18 @@ class Linker:
         self._items[module, name] = item
         self._types.pop((module, name), None)
 
-    def define_func(self, module: str, name: str, type: FuncType | None, function: Callable[..., Any]) -> None:  # noqa: A002
+    def define_func(self, module: str, name: str, type: FuncType | None, function: Callable[..., Any]) -> None:
         """A Python callable; without a type it gets the one of each import it is linked to. Raises LinkError."""
         self.define(module, name, function)
         if type is not None:
             self._types[module, name] = type
 
-    def func(self, module: str, name: str | None = None, type: FuncType | None = None) -> Callable[[Function], Function]:  # noqa: A002
+    def func(
+        self,
+        module: str,
+        name: str | None = None,
+        type: FuncType | None = None,
+    ) -> Callable[[Function], Function]:
         """`define_func` as a decorator; without a name the function's own."""
 
         def define(function: Function) -> Function:
@@ -122,7 +127,8 @@ class Linker:
 
 def _trapping(entry: Import) -> Callable[..., Any]:
     def trap(*args: Any) -> None:
-        raise WasmTrap(WasmTrapCode.UNREACHABLE, (), detail=f"{entry.module}.{entry.name} was called and is not defined")
+        what = f"{entry.module}.{entry.name} was called and is not defined"
+        raise WasmTrap(WasmTrapCode.UNREACHABLE, (), detail=what)
 
     return trap
 

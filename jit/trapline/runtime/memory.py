@@ -24,13 +24,13 @@ def _format(spelling: str) -> struct.Struct:
 class Memory(native.Memory):
     """A linear memory: bytes from 0, growing in pages of 64 KiB, shared by everything that imports it.
 
-    A writable buffer (`memoryview(memory)`, numpy), and a sequence of bytes by index and slice. A view keeps the size the
-    memory had when it was made; memories never move, so it stays valid. ``Memory(store, minimum, maximum)`` makes one, in
-    pages.
+    A writable buffer (`memoryview(memory)`, numpy), and a sequence of bytes by index and slice. A view keeps the size
+    the memory had when it was made; memories never move, so it stays valid. ``Memory(store, minimum, maximum)`` makes
+    one, in pages.
 
     Typed access is little-endian, by address in bytes: ``memory.read_u32(16)``, ``memory.write_f64(8, 0.5)``, for i8 u8
-    i16 u16 i32 u32 i64 u64 f32 f64; `unpack` and `pack` take formats of the struct module. Raises MemoryAccessError outside of
-    the memory.
+    i16 u16 i32 u32 i64 u64 f32 f64; `unpack` and `pack` take formats of the struct module. Raises MemoryAccessError
+    outside of the memory.
 
     >>> import trapline
     >>> memory = trapline.Memory(trapline.Store(), 1)
@@ -86,13 +86,13 @@ class Memory(native.Memory):
         if start < 0 or size_bytes < 0 or start + size_bytes > len(self):
             raise MemoryAccessError(f"{size_bytes} bytes at {start:#x} do not lie in a memory of {len(self)} bytes")
 
-    def unpack(self, start: int, format: str) -> tuple[Any, ...]:  # noqa: A002
+    def unpack(self, start: int, format: str) -> tuple[Any, ...]:
         """Values at an address by a format of the struct module, little-endian unless it says otherwise."""
         spelled = _format(format)
         self._check(start, spelled.size)
         return spelled.unpack_from(self, start)
 
-    def pack(self, start: int, format: str, *values: Any) -> None:  # noqa: A002
+    def pack(self, start: int, format: str, *values: Any) -> None:
         """Write values at an address by a format of the struct module."""
         spelled = _format(format)
         self._check(start, spelled.size)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from trapline import dump, tuning
 from trapline.compile.frame_table import CALL, FrameTable
-from trapline.compile.pipeline import Compiled, ModuleTypes, compile_defined, compile_function, to_ssa
+from trapline.compile.pipeline import Compiled, compile_defined, to_valid_body
 from trapline.compile.tabulate import tabulate
 from trapline.compile.x86_64.emit import TrapRow
 from trapline.compile.x86_64.shapes import X86_64
@@ -25,9 +25,8 @@ from trapline.dump import Stage, Watch
 from trapline.errors import WasmFrameInfo
 from trapline.runtime.code import CodeImage, Mapped
 from trapline.runtime.engine import type_number
-from trapline.wasm.body import Body, decode_body
+from trapline.wasm.body import Body
 from trapline.wasm.module import Module as WasmModule
-from trapline.wasm.validate_body import validate_body
 
 if TYPE_CHECKING:
     from trapline.runtime.instance import Instance
@@ -73,7 +72,6 @@ class ModuleCode:
         self.target = target
         self.full = full
         self.layout = target.layout
-        self._environment = ModuleTypes(module)
         self._lock = threading.RLock()
         self._ready = {} if ready is None else ready
         self._entries: list[int] = [0] * len(module.code)
@@ -95,13 +93,7 @@ class ModuleCode:
 
     def compiled(self, defined: int, watch: Watch | None = None) -> Compiled:
         """Everything the compiler knows of a function: deterministic, so that it need not be kept."""
-        module = self.module
-        if watch:
-            return compile_defined(module, defined, self.full, self.target, watch)
-        body = self.body(defined)
-        index = module.imported_functions + defined
-        func = to_ssa(index, body, module.function_types[index], self._environment, self.full)
-        return compile_function(func, self.full, self.target, body)
+        return compile_defined(self.module, defined, self.full, self.target, watch)
 
     def function_code(self, defined: int, watch: Watch | None = None) -> FunctionCode:
         """A function's code before it has a place."""
@@ -147,9 +139,7 @@ class ModuleCode:
         return self._body(defined)
 
     def _decoded_body(self, defined: int) -> Body:
-        body = decode_body(self.module, defined)
-        validate_body(self.module, body)
-        return body
+        return to_valid_body(self.module, defined)
 
     def place(self, offset: int) -> Place | None:
         """The function that holds an offset of the image."""
@@ -161,13 +151,20 @@ class ModuleCode:
             return None
         return Place(self, self.module.imported_functions + defined, offset - start)
 
+    def _code_of(self, function: int) -> FunctionCode:
+        entry = self._entries[function - self.module.imported_functions] - self.image.base
+        return self._placed[bisect.bisect_left(self._starts, entry)][2]
+
+    def machine_code(self, function: int) -> bytes:
+        """The bytes of a compiled function (imports counted)."""
+        return self._code_of(function).code
+
     def row(self, place: Place, waits: bool) -> TrapRow | None:
         """The trap row at a place: that of a call where the frame `waits` for one, else that of what may trap there.
 
         Of several the last, which is the innermost operation's.
         """
-        entry = self._entries[place.function - self.module.imported_functions] - self.image.base
-        rows = self._placed[bisect.bisect_left(self._starts, entry)][2].rows
+        rows = self._code_of(place.function).rows
         at = bisect.bisect_right(rows, place.offset, key=lambda row: row.offset) - 1
         while at >= 0 and rows[at].offset == place.offset:
             if (rows[at].kind == CALL) is waits:

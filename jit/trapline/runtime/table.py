@@ -19,8 +19,8 @@ __all__ = ["Table"]
 class Table(native.Table):
     """A table: elements are `Func` or None (funcref), or any Python objects (externref).
 
-    ``Table(store, type, init)`` makes one. Indexing outside of it raises MemoryAccessError, an IndexError; an element of
-    the wrong kind CallError.
+    ``Table(store, type, init)`` makes one. Indexing outside of it raises MemoryAccessError, an IndexError; an element
+    of the wrong kind CallError.
 
     >>> import trapline
     >>> table = trapline.Table(trapline.Store(), trapline.TableType.of("externref", 2), "a")
@@ -29,13 +29,14 @@ class Table(native.Table):
     (['a', {'any': 'object'}], 2, 3)
     """
 
-    __slots__ = ("element", "maximum", "store")
+    __slots__ = ("element", "limit", "store")
 
     def __init__(self, store: Store, type_: TableType, init: object = None) -> None:
         self.store = store
         self.element = type_.element
-        self.maximum = type_.limits.maximum
-        super().__init__(0, self.maximum)
+        self.limit = type_.limits.maximum
+        """The maximum that its type declares, or None."""
+        super().__init__(0, self.limit)
         store.keep(self)
         if type_.limits.minimum and self._grow(type_.limits.minimum, init) < 0:
             raise MemoryAccessError(f"found a table of {type_.limits.minimum} elements, more than fit")
@@ -46,7 +47,7 @@ class Table(native.Table):
     @property
     def type(self) -> TableType:
         """Its type as an import would have to match it: its present size and its maximum."""
-        return TableType(self.element, Limits(self.count, self.maximum))
+        return TableType(self.element, Limits(self.count, self.limit))
 
     def __len__(self) -> int:
         return self.count
@@ -75,7 +76,7 @@ class Table(native.Table):
             raise MemoryAccessError(f"found {delta!r} elements to grow by, expected 0 .. 2**32-1")
         before = self._grow(delta, init)
         if before < 0:
-            raise MemoryAccessError(f"a table of {self.count} elements (maximum {self.maximum}) cannot grow by {delta}")
+            raise MemoryAccessError(f"a table of {self.count} elements (maximum {self.limit}) cannot grow by {delta}")
         return before
 
     def __repr__(self) -> str:

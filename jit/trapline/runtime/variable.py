@@ -29,7 +29,7 @@ class Global:
 
     __slots__ = ("_block", "_offset", "store", "type")
 
-    def __init__(self, store: Store, type: GlobalType, value: Any) -> None:  # noqa: A002
+    def __init__(self, store: Store, type: GlobalType, value: Any) -> None:
         block = native.Block(16)
         self._bind(store, type, block, 0)
         block.set(0, to_bits(store, type.value, value, "global"))
@@ -66,7 +66,8 @@ class Global:
     @value.setter
     def value(self, value: Any) -> None:
         if not self.type.mutable:
-            raise CallError(f"found an immutable {value_type_name(self.type.value)} global, expected a mutable one to set")
+            what = value_type_name(self.type.value)
+            raise CallError(f"found an immutable global {what} to set, expected a mutable one")
         self._block.set(self._offset, to_bits(self.store, self.type.value, value, "global"))
 
     def __repr__(self) -> str:

@@ -9,7 +9,7 @@ from trapline.compile.frame_table import Row, Skip
 from trapline.compile.x86_64.emit import TrapRow
 from trapline.dump import Stage
 from trapline.errors import CallError, FiberError, WasmTrap, WasmTrapCode
-from trapline.runtime.backtrace import frames_of, infos, opcode_of
+from trapline.runtime.backtrace import frames_of, infos
 from trapline.runtime.frame import Frame
 from trapline.runtime.module_code import Place
 from trapline.runtime.traceback import with_frames
@@ -36,9 +36,9 @@ _KINDS: Final = {
 class TrapEvent:
     """A trap, while the code that ran into it is suspended.
 
-    `reason` says why; `frames` are the frames of the call, innermost first, with their locals and operands; `address` is
-    that of a memory access, counted from the start of the memory, None where there is none or it is not known. Memories,
-    tables, globals, and locals through `frames[0]`, may be written; then
+    `reason` says why; `frames` are the frames of the call, innermost first, with their locals and operands; `address`
+    is that of a memory access, counted from the start of the memory, None where there is none or it is not known.
+    Memories, tables, globals, and locals through `frames[0]`, may be written; then
 
     retry()       executes the trapping opcode again, after its memory, the stack or an operand has been mended
     skip(*values) goes on behind it, with the values as its results
@@ -55,9 +55,9 @@ class TrapEvent:
         self._skip: tuple[Skip, list[int]] | None = None
         fiber = event.fiber
         self._native = frames_of(fiber)
-        found = opcode_of(self._native[0]) if self._native else None
-        self.place: Place | None = None if found is None else found[0]
-        self.row: TrapRow | None = None if found is None else found[0].module_code.row(found[0], False)
+        top = self._native[0] if self._native else None
+        self.place: Place | None = None if top is None else top.place
+        self.row: TrapRow | None = None if top is None else top.row
         self.address: int | None = None
         self.detail = ""
         self._frames: list[Frame] | None = None
@@ -125,9 +125,8 @@ class TrapEvent:
         if self._frames is None:
             self._frames = []
             for frame in self._native:
-                found = opcode_of(frame)
-                if found is not None:
-                    self._frames.append(Frame(self, len(self._frames), frame, *found))
+                if frame.place is not None:
+                    self._frames.append(Frame(self, len(self._frames), frame, frame.place))
         return self._frames
 
     def trap(self) -> WasmTrap:
@@ -204,8 +203,8 @@ class TrapEvent:
             assert self._skip is not None
             skip, words = self._skip
             for (_, places), word in zip(skip.results, words, strict=True):
-                for target in places:
-                    frame.write_place(target, word)
+                for place_of_result in places:
+                    frame.write_place(place_of_result, word)
             offset = skip.offset
         else:
             retry = place.module_code.table(place.function).retry(row)
