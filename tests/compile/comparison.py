@@ -64,7 +64,7 @@ def both(
     lazy: bool = False,
     steps: int | None = STEPS,
 ) -> Iterator[Pair]:
-    """`imports` makes what the module imports, for each instance anew. Raises Trap or StepLimit of the start function."""
+    """`imports` makes what each instance imports anew. Raises Trap or StepLimit of the start function."""
     limit = Limit(frames=400, memory_pages=16, table_elements=4000, steps=steps)
     reference = Interpreter(limit)
     decoded = decode(content)
@@ -78,7 +78,9 @@ def both(
         ours.close()
 
 
-def compare_all(content: bytes, calls: Sequence[Call], full: bool, imports: Callable[[], Imports] | None = None) -> None:
+def compare_all(
+    content: bytes, calls: Sequence[Call], full: bool, imports: Callable[[], Imports] | None = None
+) -> None:
     """Every call, and the memory after them."""
     with both(content, full, imports, steps=None) as pair:
         for call in calls:

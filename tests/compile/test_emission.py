@@ -31,6 +31,7 @@ from trapline.wasm.validate import validate
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="code is emitted for x86-64 only")
 LEVELS = pytest.mark.parametrize("full", [True, False], ids=["full", "live"])
 NUMBERS = ("i32", "i64", "f32", "f64")
+FROM_I64 = {"i32": op(0xA7), "i64": b"", "f32": op(0xA7) + op(0xBE), "f64": op(0xBF)}
 
 
 def kinds_of(rng: random.Random, count: int) -> tuple[str, ...]:
@@ -238,7 +239,7 @@ def accesses(constant: bool) -> tuple[bytes, list[Call]]:
                     builder.export_function(name, "i32 i64", kind, base + op(code, 0, offset))
                 else:
                     kind = STORES[code].type
-                    value = op(0x20, 1) + {"i32": op(0xA7), "i64": b"", "f32": op(0xA7) + op(0xBE), "f64": op(0xBF)}[kind]
+                    value = op(0x20, 1) + FROM_I64[kind]
                     if address is not None and address & 1:
                         value = const(kind, 0x8765_4321 if kind.endswith("32") else 0xFFFF_FFFF_8765_4321)
                     builder.export_function(name, "i32 i64", "", base + value + op(code, 0, offset))
@@ -295,9 +296,11 @@ def test_counts_and_rounding(features: Features) -> None:
         width = int(kind[1:])
         bits = [0, (1 << width) - 1, *(1 << at for at in range(width)), *(interesting(rng, kind) for _ in range(60))]
         nan = {"f32": 0x7F80_0000, "f64": 0x7FF0_0000_0000_0000}.get(kind)
-        for value in bits:
-            if nan is None or value & ((1 << width - 1) - 1) <= nan:
-                calls.append((f"{code:x}", (value, 0x1234_5678_9ABC_DEF0, 0x4004_0000_0000_0000)))
+        calls += [
+            (f"{code:x}", (value, 0x1234_5678_9ABC_DEF0, 0x4004_0000_0000_0000))
+            for value in bits
+            if nan is None or value & ((1 << width - 1) - 1) <= nan
+        ]
     with both(builder.encode(), True, features=features, steps=None) as pair:
         for call in calls:
             assert isinstance(pair.compare(call), list)
