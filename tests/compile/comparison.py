@@ -26,7 +26,7 @@ class Pair:
     def __init__(self, theirs: Instance, ours: NativeInstance, reference: Interpreter) -> None:
         self.theirs = theirs
         self.ours = ours
-        self._reference = reference
+        self.reference = reference
 
     def compare(self, call: Call) -> str | list[Any] | None:
         """Make a call both ways. The common result, a trap in words, or None where the two cannot be compared."""
@@ -34,7 +34,7 @@ class Pair:
         function = self.theirs.exports[export]
         assert isinstance(function, Function)
         try:
-            wanted: str | list[Any] = [shown(value) for value in self._reference.invoke(function, arguments)]
+            wanted: str | list[Any] = [shown(value) for value in self.reference.invoke(function, arguments)]
         except Trap as trap:
             wanted = str(trap.kind)
         except StepLimit:

@@ -11,6 +11,7 @@ import ctypes
 import math
 import mmap
 import struct
+from collections.abc import Callable
 from typing import Any
 
 from tests.compile.ssa import ModuleEnvironment
@@ -153,11 +154,12 @@ class NativeInstance:
             if self.target.checked:
                 failed = _libc.mprotect(base, len(memory.data) + 64 * PAGE, mmap.PROT_READ | mmap.PROT_WRITE)
                 assert not failed, "mprotect"
-            self._grow(len(memory.data) // PAGE)
+            self.grow(len(memory.data) // PAGE)
             ctypes.memmove(self.base, bytes(memory.data), len(memory.data))
             self._maximum = min(memory.maximum if memory.maximum is not None else 65536, memory.cap_pages)
 
-    def _grow(self, pages: int) -> None:
+    def grow(self, pages: int) -> None:
+        """The memory, by so many pages."""
         if pages:
             failed = _libc.mprotect(self.base + self.pages * PAGE, pages * PAGE, mmap.PROT_READ | mmap.PROT_WRITE)
             assert not failed, "mprotect"
@@ -258,6 +260,10 @@ class NativeInstance:
             else:
                 self.write(self.layout.own_global(index), word)
 
+    def set_table_count(self, index: int, count: int) -> None:
+        """A table's elements are so many; new ones are null."""
+        self._tables[index][1] = count
+
     # Calling
 
     def _entry(self, type_: FuncType) -> int:
@@ -278,13 +284,17 @@ class NativeInstance:
         given = (ctypes.addressof(buffer), self._record(index))
         return Fiber(self._entry(type_), given, signature="void(u64, u64)", stack_bytes=STACK_BYTES), buffer
 
-    def call(self, index: int, arguments: tuple[Any, ...]) -> list[Any]:
-        """Results as the reference's values. Raises WasmTrap."""
+    def call(
+        self, index: int, arguments: tuple[Any, ...], on_trap: Callable[[Event], None] | None = None
+    ) -> list[Any]:
+        """Results as the reference's values. Raises WasmTrap, unless `on_trap` sees to it that the code can go on."""
         type_ = self._module.function_types[index]
         fiber, buffer = self.fiber(index, arguments)
         for event in fiber:
             if event.reason is StopReason.CHECK:
                 self._requested(event)
+            elif on_trap is not None:
+                on_trap(event)
             else:
                 raise WasmTrap(self._kind(event))
         out = []
@@ -388,7 +398,7 @@ class NativeInstance:
             before = self.pages
             if before + n[0] > self._maximum:
                 return 0xFFFF_FFFF
-            self._grow(n[0])
+            self.grow(n[0])
             return before
         if helper is Helper.MEMORY_INIT:
             data = self._reference.data[immediate]

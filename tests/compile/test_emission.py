@@ -22,7 +22,8 @@ from tests.reference.numeric import NUMERIC
 from tests.reference.store import Extern, HostFunction
 from trapline import Event, StopReason
 from trapline.arch.x86_64.features import Features, features_of
-from trapline.compile.libcalls import helper_immediate
+from trapline.compile.ir import Op
+from trapline.compile.libcalls import helper_immediate, may_fail
 from trapline.compile.x86_64.layout import GUARD_BYTES, STRIDE_BYTES, places, word_count
 from trapline.wasm.decode import decode
 from trapline.wasm.types import F32, F64, I32, I64
@@ -358,3 +359,107 @@ def test_a_trap_names_words_of_the_specification() -> None:
         assert pair.compare(("get", (2,))) == "out of bounds table access"
         with pytest.raises(WasmTrap):
             pair.ours.call(0, (0xFFFF_FFFF,))
+
+
+# ---- going on after a trap ----
+
+GENERAL = "rax rcx rdx rbx rsp rbp rsi rdi r8 r9 r10 r11 r12 r13 r14 r15".split()
+
+
+def again(ours: NativeInstance, event: Event) -> None:
+    """To the start of the step, with the operands of a C function back in the registers it takes them from."""
+    placed, row = ours.row_of(event)
+    compiled, registers = placed.compiled, event.registers
+    step = compiled.allocation.steps[row.block][row.step]
+    if compiled.func.op[step.value] == Op.LIBCALL and may_fail(compiled.func.imm[step.value]):
+        for register, arg in zip(step.ins, compiled.func.args[step.value], strict=True):
+            if compiled.func.op[arg] == Op.CONST:
+                bits = compiled.func.imm[arg]
+            else:
+                slot = compiled.allocation.slot[arg]
+                bits = ctypes.c_uint32.from_address(registers["rbp"] - 8 * (slot + 2)).value
+            registers[GENERAL[register]] = bits
+    event.fiber.pc = ours.image.base + placed.offset + placed.emitted.step_offsets[row.block][row.step]
+
+
+def skip(ours: NativeInstance, event: Event, word: int) -> None:
+    """Behind the step, as if its result were `word`."""
+    placed, row = ours.row_of(event)
+    step = placed.compiled.allocation.steps[row.block][row.step]
+    if step.out >= 0:
+        event.registers[GENERAL[step.out]] = word
+        slot = placed.compiled.allocation.slot[step.value]
+        if slot >= 0:
+            ctypes.c_uint64.from_address(event.registers["rbp"] - 8 * (slot + 2)).value = word
+    event.fiber.pc = ours.image.base + placed.offset + placed.emitted.step_offsets[row.block][row.step + 1]
+
+
+def trapping() -> tuple[bytes, dict[str, tuple[Any, ...]]]:
+    """Functions (address or element, value, more) whose second half depends on all of their parameters."""
+    builder = ModuleBuilder()
+    builder.memories.append((1, 9))
+    builder.tables.append(("funcref", 4, 9))
+    load = op(0x20, 0) + op(0x28, 2, 16)
+    store = op(0x20, 0) + op(0x20, 1) + op(0x36, 2, 16) + op(0x20, 0) + op(0x28, 2, 16)
+    fill = op(0x20, 0) + op(0x20, 1) + const("i32", 8) + op((0xFC, 11), 0) + op(0x20, 0) + op(0x28, 2, 0)
+    copy = op(0x20, 0) + op(0x20, 1) + op(0x20, 2) + op((0xFC, 10), 0, 0) + op(0x20, 0) + op(0x28, 2, 0)
+    get = op(0x20, 0) + op(0x25, 0) + op(0xD1)
+    far = op(0x20, 0) + op(0x28, 2, 0x8000_0000) + op(0x20, 2) + op(0x6A)
+    division = op(0x20, 1) + op(0x20, 0) + op(0x6D)
+    for name, code in {"load": load, "store": store, "fill": fill, "copy": copy, "get": get}.items():
+        rest = op(0x20, 1) + op(0x6A) + op(0x20, 2) + op(0x6A)
+        builder.export_function(name, "i32 i32 i32", "i32", code + rest)
+    for name, code in {"far": far, "division": division}.items():
+        builder.export_function(name, "i32 i32 i32", "i32", code)
+    at = 65536 + 32
+    return builder.encode(), {
+        "load": (at, 5, 7),
+        "store": (at, 5, 7),
+        "fill": (at, 5, 7),
+        "copy": (at, 5, 7),
+        "get": (4, 5, 7),
+        "far": (at, 5, 7),
+        "division": (0, 5, 7),
+    }
+
+
+@LEVELS
+@pytest.mark.parametrize("checked", [False, True], ids=["unchecked", "checked"])
+@pytest.mark.parametrize("name", ["load", "store", "fill", "copy", "get"])
+def test_a_step_can_be_tried_again_once_its_cause_is_gone(name: str, checked: bool, full: bool) -> None:
+    content, arguments = trapping()
+    with both(content, full, checked=checked, steps=None) as pair:
+        ours, theirs = pair.ours, pair.theirs
+        trapped = []
+
+        def repair(event: Event) -> None:
+            trapped.append(ours.row_of(event)[1].kind)
+            ours.grow(1)
+            ours.set_table_count(0, 5)
+            again(ours, event)
+
+        index = theirs.exports[name].index  # type: ignore[union-attr]
+        found = ours.call(index, arguments[name], repair)
+        theirs.memories[0].grow(1)
+        theirs.tables[0].items.append(None)
+        assert len(trapped) == 1
+        assert pair.reference.invoke(theirs.functions[index], arguments[name]) == found
+        pair.compare_memory()
+
+
+@LEVELS
+@pytest.mark.parametrize("name", ["load", "fill", "get", "far", "division"])
+def test_a_step_can_be_skipped(name: str, full: bool) -> None:
+    content, arguments = trapping()
+    with both(content, full, steps=None) as pair:
+        rows = []
+
+        def go_on(event: Event) -> None:
+            rows.append(pair.ours.row_of(event)[1].kind)
+            skip(pair.ours, event, 1000)
+
+        index = pair.theirs.exports[name].index  # type: ignore[union-attr]
+        found = pair.ours.call(index, arguments[name], go_on)
+    wanted = {"load": 1012, "fill": 1012, "get": 12, "far": 1007, "division": 1000}
+    assert found == [wanted[name]]
+    assert len(rows) == (2 if name == "fill" else 1)  # what it would have filled cannot be read either
