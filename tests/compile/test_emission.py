@@ -5,7 +5,10 @@ from __future__ import annotations
 import ctypes
 import platform
 import random
+import re
 import struct
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +18,7 @@ from tests.compile.native import NativeInstance, WasmTrap
 from tests.compile.tables import check_tables
 from tests.reference.binary import FunctionType
 from tests.reference.encode import ModuleBuilder, const, op, unsigned
+from tests.reference.generate import generate
 from tests.reference.generate_body import interesting
 from tests.reference.instructions import LOADS, STORES
 from tests.reference.interpreter import Interpreter, Limit
@@ -22,11 +26,14 @@ from tests.reference.numeric import NUMERIC
 from tests.reference.store import Extern, HostFunction
 from trapline import Event, StopReason
 from trapline.arch.x86_64.features import Features, features_of
+from trapline.asm.disassemble import disassemble
+from trapline.compile.instance import InstanceLayout
 from trapline.compile.ir import Op
 from trapline.compile.libcalls import helper_immediate, may_fail
 from trapline.compile.x86_64.layout import GUARD_BYTES, STRIDE_BYTES, places, word_count
+from trapline.compile.x86_64.thunks import LAZY_BYTES, entry_thunk, host_thunk, lazy_thunks
 from trapline.wasm.decode import decode
-from trapline.wasm.types import F32, F64, I32, I64
+from trapline.wasm.types import F32, F64, I32, I64, FuncType
 from trapline.wasm.validate import validate
 
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="code is emitted for x86-64 only")
@@ -463,3 +470,45 @@ def test_a_step_can_be_skipped(name: str, full: bool) -> None:
     wanted = {"load": 1012, "fill": 1012, "get": 12, "far": 1007, "division": 1000}
     assert found == [wanted[name]]
     assert len(rows) == (2 if name == "fill" else 1)  # what it would have filled cannot be read either
+
+
+# ---- what the runtime relies on ----
+
+
+def test_thunks_say_where_their_calls_return_to() -> None:
+    for thunk in (
+        entry_thunk(FuncType((I32,) * 20, (F64,) * 20)),
+        host_thunk(FuncType((F32,), (I64, I32))),
+        lazy_thunks([3, 4, 500]),
+    ):
+        found = disassemble(thunk.code, arch="x86_64")
+        assert not any(one.is_bad for one in found)
+        calls = [one.address + one.size_bytes for one in found if one.mnemonic == "call"]
+        assert list(thunk.return_offsets) == calls
+    for position, index in enumerate((3, 4, 500)):
+        first = disassemble(thunk.code[LAZY_BYTES * position :], arch="x86_64")[0]
+        assert first.text == f"mov r11d, {index if index < 10 else hex(index)}"
+
+
+def test_no_stride_jumps_over_the_guard_of_a_stack() -> None:
+    source = (Path(__file__).resolve().parents[2] / "native" / "fiber.c").read_text(encoding="utf-8")
+    (guard_bytes,) = re.findall(r"#define GUARD_BYTES (\d+)u", source)
+    assert int(guard_bytes) > STRIDE_BYTES
+
+
+def test_the_block_holds_everything_once() -> None:
+    """No two parts of the block overlap, and what code addresses as pairs of words is aligned."""
+    for seed in range(3):
+        module = decode(generate(seed, 20).content)
+        layout = InstanceLayout(module)
+        parts = [(0, 64)]
+        parts += [(layout.imported_function(index), 8) for index in range(module.imported_functions)]
+        parts += [(layout.table(index), 8) for index in range(len(module.tables))]
+        parts += [(layout.own_global(index), 16) for index in range(len(module.globals))]
+        parts += [(layout.own_function(index), 32) for index in range(len(module.function_types))]
+        parts += [(layout.data_segment(index), 16) for index in range(len(module.data))]
+        parts += [(layout.element_segment(index), 16) for index in range(len(module.elements))]
+        assert all(at % min(size_bytes, 16) == 0 for at, size_bytes in parts)
+        assert all(at + size_bytes <= behind for (at, size_bytes), (behind, _) in pairwise(parts))
+        last, size_bytes = parts[-1]
+        assert last + size_bytes == layout.block_bytes
