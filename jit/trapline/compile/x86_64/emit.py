@@ -377,11 +377,12 @@ class _Emitter(Calls):
         self._fall(number, default)
 
     def _table_jump(self, number: int, selector: int, default: int) -> None:
-        """A table of distances from its own start; what does not fit in there goes on in line."""
+        """A table of distances from its own start; whatever is beyond it goes along the last way."""
         a = self.a
         table, beyond = a.label(), a.label()
+        falls = bool(self._allocation.edge_moves[number][default])
         a.cmp32_ri(selector, default)
-        a.jcc_l(Condition.AE, beyond)
+        a.jcc_l(Condition.AE, beyond if falls else self._way(number, default))
         start = len(a._pieces)
         a.lea64_rp(SCRATCH, table)
         a.movsxd64_32_rx(SWITCH_SCRATCH, SCRATCH, selector, 4, 0)
@@ -389,8 +390,9 @@ class _Emitter(Calls):
         a.jmp_r(SCRATCH)
         self._dispatches.append((start, len(a._pieces)))
         self._tables.append((table, [self._way(number, way) for way in range(default)]))
-        a.bind(beyond)
-        self._fall(number, default)
+        if falls:
+            a.bind(beyond)
+            self._fall(number, default)
 
     def _condition(self, step: Step) -> int:
         """Sets the flags for a BRANCH; the condition code under which it goes along its first edge."""
