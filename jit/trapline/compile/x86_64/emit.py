@@ -33,7 +33,7 @@ from trapline.compile.x86_64.layout import (
 )
 from trapline.compile.x86_64.moves import Site
 from trapline.compile.x86_64.target import Target
-from trapline.wasm.types import F32, F64, I32
+from trapline.wasm.types import F32, F64
 
 __all__ = ["Emitted", "TrapRow", "emit"]
 
@@ -220,33 +220,11 @@ class _Emitter(Calls):
             self.store(*self.memory(SLOT + slot), place, self.func.type[value])
 
     def _moves(self, steps: list[Step]) -> None:
-        """The moves of an edge, which end with its constants."""
-        for index, step in enumerate(steps):
-            if step.kind:
-                self._constants(steps[index:])
-                return
-            self.move(step)
-
-    def _constants(self, steps: list[Step]) -> None:
-        """Constants into places; one that goes to several words in a row goes through r11."""
-        imm = self.func.imm
-        held: object = None
-        for index, step in enumerate(steps):
-            assert step.kind, "an edge has its constants last"
-            bits = imm[step.value]
-            if step.out < SLOT:
-                self.constant(step.value, step.out)
-                continue
-            behind = steps[index + 1] if index + 1 < len(steps) else None
-            if bits != held and behind is not None and behind.out >= SLOT and imm[behind.value] == bits:
-                assert isinstance(bits, int)
-                self.integer(SCRATCH, bits)
-                held = bits
-            if bits == held:
-                self.store(*self.memory(step.out), SCRATCH, I32 if self.func.type[step.value] in (I32, F32) else 0)
+        for step in steps:
+            if step.kind == 0:
+                self.move(step)
             else:
                 self.constant(step.value, step.out)
-                held = None
 
     def _block(self, number: int) -> None:
         block, func, pieces = self.func.blocks[number], self.func, self.a._pieces
