@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Final, NamedTuple
 
 from trapline.arch.x86_64.assembler import Assembler, Condition, Reg
@@ -223,19 +224,19 @@ class _Emitter(Calls):
             self.store(*self.memory(SLOT + slot), place, self.func.type[value])
 
     def _moves(self, steps: list[Step]) -> None:
-        """The moves of an edge, which end with its constants."""
-        for index, step in enumerate(steps):
-            if step.kind:
-                self._constants(steps[index:])
-                return
-            self.move(step)
+        """The moves of an edge."""
+        for is_constant, run in groupby(steps, key=lambda step: step.kind != 0):
+            if is_constant:
+                self._constants(list(run))
+            else:
+                for step in run:
+                    self.move(step)
 
     def _constants(self, steps: list[Step]) -> None:
-        """Constants into places; one that goes to several words in a row goes through r11."""
+        """Constants into places, one behind the other; one that goes to several words in a row goes through r11."""
         imm = self.func.imm
         held: object = None
         for index, step in enumerate(steps):
-            assert step.kind, "an edge has its constants last"
             bits = imm[step.value]
             if step.out < SLOT:
                 self.constant(step.value, step.out)
