@@ -81,7 +81,7 @@
     local.get $primes))
 
 ;; == emit: function 0 (sieve), full
-;; 135 bytes
+;; 137 bytes
 ;;     test dword ptr [rsp - 0x8010], eax                  ; stack, opcode 0
 ;;     push rbp
 ;;     mov rbp, rsp
@@ -115,23 +115,29 @@
 ;;     imul ebx, ecx
 ;;   # 29..31 br_if 0
 ;;     cmp ebx, eax
-;;     jae b10
+;;     jae b12
 ;; b7:
 ;;   # 32..33 i32.load8_u offset=1024
 ;;     movzx edx, byte ptr [r14 + rcx + 0x400]             ; memory, opcode 33
 ;;   # 34..35 br_if 0
 ;;     test edx, edx
-;;     je b10
+;;     je b12
 ;; b8:
-;;   # 36..39 i32.store8 offset=1024
+;;   # 36 loop
+;;     nop
+;; b9:
+;;   # 37..39 i32.store8 offset=1024
 ;;     mov byte ptr [r14 + rbx + 0x400], 0                 ; memory, opcode 39
 ;;   # 40..43 local.tee 2
 ;;     add ebx, ecx
 ;;   # 44..46 br_if 0
 ;;     cmp ebx, eax
-;;     jb b8
+;;     jb b9
 ;; b10:
-;;   # 47..52 local.tee 1
+;;   # 47..48 end
+;;     nop
+;; b12:
+;;   # 49..52 local.tee 1
 ;;     add ecx, 1
 ;;   # 53..55 br_if 0
 ;;     cmp eax, ecx
