@@ -223,7 +223,9 @@ class _Allocator:
         if shape.call:
             self._call(value, args, shape, at)
             return
-        if shape.swaps and live.end[args[0]] > at and live.end[args[1]] <= at and self._place[args[1]] >= 0:
+        # A constant stays first: what the machine can hold itself was asked of the second operand.
+        worthwhile = shape.swaps and not self._constant[args[0]] and self._place[args[1]] >= 0
+        if worthwhile and live.end[args[0]] > at and live.end[args[1]] <= at:
             args = (args[1], args[0], *args[2:])
         self._clobbered = shape.clobbers
         ins = self._operands(args, shape, at)

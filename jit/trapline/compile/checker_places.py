@@ -191,7 +191,7 @@ class Places:
             swapped = (args[1], args[0], *args[2:])
             if self._misplaced(swapped, step, contents) is None:
                 self.first_operand[step.value] = args[1]
-                wrong = None
+                args, wrong = swapped, None
         elif shape.swaps:
             self.first_operand[step.value] = args[0]
         if wrong is not None:

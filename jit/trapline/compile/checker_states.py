@@ -311,8 +311,25 @@ class _Check:
     def _unavailable(self, value: int) -> None:
         if self._full:
             raise self._fail(f"value {value} is gone")
-        if self._flow.home[value] is not None and self._live.end[value] >= self._position:
-            raise self._fail(f"value {value} is gone, but still needed")
+        if self._is_needed(value):
+            raise self._fail(f"value {value} is gone, but something still needs or keeps it")
+
+    def _is_needed(self, value: int) -> bool:
+        """Whether a value must be somewhere, or can be computed from such values."""
+        work = [value]
+        while work:
+            at = work.pop()
+            op, slot = self._func.op[at], self._allocation.slot[at]
+            if op == Op.CONST or (slot >= 0 and self._holds(SLOT + slot, at)):
+                continue
+            if self._flow.home[at] is not None:
+                if self._live.end[at] < self._position:
+                    return False
+            elif op in PURE_OPS:
+                work.extend(self._func.args[at])
+            else:
+                return False
+        return True
 
     # ---- trap sites and return addresses ----
 
