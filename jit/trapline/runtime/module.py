@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +12,8 @@ from trapline.compile.instance import InstanceLayout
 from trapline.compile.x86_64.target import Target
 from trapline.errors import DecodeError
 from trapline.runtime import artifact
-from trapline.runtime.engine import Engine
+from trapline.runtime.cache import Cache, default_folder
+from trapline.runtime.engine import Config, Engine
 from trapline.runtime.module_code import ModuleCode
 from trapline.wasm.decode import decode
 from trapline.wasm.module import Module as WasmModule
@@ -52,7 +54,7 @@ class Module:
     ([], [], True)
     """
 
-    __slots__ = ("__weakref__", "_codes", "_lock", "_ready", "decoded", "engine", "name")
+    __slots__ = ("__weakref__", "_cache", "_codes", "_lock", "_ready", "decoded", "engine", "name")
 
     def __init__(self, engine: Engine, wasm: bytes | bytearray | memoryview | str, *, name: str | None = None) -> None:
         self._load(engine, _binary(wasm), name)
@@ -65,6 +67,8 @@ class Module:
         self._lock = threading.Lock()
         self._codes: dict[bool, ModuleCode] = {}
         self._ready: dict[bool, artifact.Functions] = {}
+        cache = engine.config.cache
+        self._cache = Cache(default_folder() if cache is True else cache) if cache else None
 
     @classmethod
     def from_file(cls, engine: Engine, path: str | os.PathLike[str]) -> Module:
@@ -112,8 +116,13 @@ class Module:
                 config = self.engine.config
                 target = Target(InstanceLayout(self.decoded), config.features, checked)
                 ready = self._ready.get(checked)
+                if ready is None and self._cache is not None:
+                    ready = self._cache.load(self.decoded.bytecode, config, checked)
                 found = ModuleCode(self.decoded, self.name, target, self.engine.full, ready)
                 self._codes[checked] = found
+                if self._cache is not None:
+                    known = 0 if ready is None else len(ready)
+                    weakref.finalize(self, _keep, self._cache, config, checked, found, known)
             return found
 
     def compile(self) -> None:
@@ -127,7 +136,7 @@ class Module:
         checked = self.engine.config.memories == "checked"
         code = self.code(checked=checked)
         functions = {defined: code.function_code(defined) for defined in range(len(self.decoded.code))}
-        return artifact.encode(self.engine.config, self.name, self.decoded.bytecode, functions)
+        return artifact.encode(self.engine.config, checked, self.name, self.decoded.bytecode, functions)
 
     @classmethod
     def deserialize(cls, engine: Engine, data: bytes) -> Module:
@@ -137,16 +146,17 @@ class Module:
         Raises DecodeError when the data is damaged. Only data that this program or one like it made may be given:
         native code is run as it is.
         """
-        found = artifact.decode(data, engine.config)
+        checked = engine.config.memories == "checked"
+        found = artifact.decode(data, engine.config, checked)
         self = cls.__new__(cls)
         self._load(engine, found.bytecode, found.name)
         validate(self.decoded, bodies=found.functions is None)
         if found.functions is not None:
-            if len(found.functions) != len(self.decoded.code):
+            if not all(0 <= defined < len(self.decoded.code) for defined in found.functions):
                 raise DecodeError(
-                    "damaged artifact", expected=f"{len(self.decoded.code)} functions", found=str(len(found.functions))
+                    "damaged artifact", expected=f"{len(self.decoded.code)} functions", found=str(max(found.functions))
                 )
-            self._ready[engine.config.memories == "checked"] = found.functions
+            self._ready[checked] = found.functions
         return self
 
     @classmethod
@@ -156,6 +166,12 @@ class Module:
 
     def __repr__(self) -> str:
         return f"<Module {self.name}: {len(self.decoded.code)} functions, {len(self.decoded.bytecode)} bytes>"
+
+
+def _keep(cache: Cache, config: Config, checked: bool, code: ModuleCode, known: int) -> None:
+    """The module goes, or the process ends: what was compiled since it came from the cache joins it."""
+    if len(code.ready) > known:
+        cache.store(code.module.bytecode, code.name, config, checked, dict(code.ready))
 
 
 def _binary(wasm: bytes | bytearray | memoryview | str) -> bytes:
