@@ -8,8 +8,8 @@
         hlt                                             ; unreachable, opcode 12
 
 A line `# 0..3 if` is the stop point of opcodes 0 to 3, of which only the last has code: it is named. There are no
-addresses: jumps inside the function go to labels, so that one more byte somewhere changes one line. Behind the code come
-its jump tables, as the labels they lead to, and its constants.
+addresses: jumps inside the function go to labels, so that one more byte somewhere changes one line. Behind the code
+come its jump tables, as the labels they lead to, and its constants.
 """
 
 from __future__ import annotations
