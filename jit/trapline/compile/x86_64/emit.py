@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Final, NamedTuple
 
 from trapline.arch.x86_64.assembler import Assembler, Condition, Reg
@@ -34,7 +33,7 @@ from trapline.compile.x86_64.layout import (
 )
 from trapline.compile.x86_64.moves import Site
 from trapline.compile.x86_64.target import Target
-from trapline.wasm.types import F32, F64, I32
+from trapline.wasm.types import F32, F64
 
 __all__ = ["Emitted", "TrapRow", "emit"]
 
@@ -79,7 +78,6 @@ class Emitted:
     dispatches      [start, stop): code that has an address of this copy of the code in a register and jumps there; who
                     moves a pc from one copy to another moves one in here to the start
     data_start      from here on no byte is an instruction
-    jump_tables     (offset, entries): entries of 4 bytes, signed, the distance of an instruction from the table's start
     frame_bytes     what the function takes of the stack below the caller's rbp
     """
 
@@ -92,7 +90,6 @@ class Emitted:
     type_fixups: list[tuple[int, int]]
     dispatches: list[tuple[int, int]]
     data_start: int
-    jump_tables: list[tuple[int, int]]
     frame_bytes: int
 
 
@@ -186,7 +183,6 @@ class _Emitter(Calls):
             [(starts[piece + 1] - 4, type_) for piece, type_ in self.type_uses],
             [(starts[first], starts[last]) for first, last in self._dispatches],
             data_start,
-            [(self.a.offset(table), len(ways)) for table, ways in self._tables],
             self._frame_bytes + 8,
         )
 
@@ -224,33 +220,11 @@ class _Emitter(Calls):
             self.store(*self.memory(SLOT + slot), place, self.func.type[value])
 
     def _moves(self, steps: list[Step]) -> None:
-        """The moves of an edge."""
-        for is_constant, run in groupby(steps, key=lambda step: step.kind != 0):
-            if is_constant:
-                self._constants(list(run))
-            else:
-                for step in run:
-                    self.move(step)
-
-    def _constants(self, steps: list[Step]) -> None:
-        """Constants into places, one behind the other; one that goes to several words in a row goes through r11."""
-        imm = self.func.imm
-        held: object = None
-        for index, step in enumerate(steps):
-            bits = imm[step.value]
-            if step.out < SLOT:
-                self.constant(step.value, step.out)
-                continue
-            behind = steps[index + 1] if index + 1 < len(steps) else None
-            if bits != held and behind is not None and behind.out >= SLOT and imm[behind.value] == bits:
-                assert isinstance(bits, int)
-                self.integer(SCRATCH, bits)
-                held = bits
-            if bits == held:
-                self.store(*self.memory(step.out), SCRATCH, I32 if self.func.type[step.value] in (I32, F32) else 0)
+        for step in steps:
+            if step.kind == 0:
+                self.move(step)
             else:
                 self.constant(step.value, step.out)
-                held = None
 
     def _block(self, number: int) -> None:
         block, func, pieces = self.func.blocks[number], self.func, self.a._pieces
