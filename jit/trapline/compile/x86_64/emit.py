@@ -78,6 +78,7 @@ class Emitted:
     dispatches      [start, stop): code that has an address of this copy of the code in a register and jumps there; who
                     moves a pc from one copy to another moves one in here to the start
     data_start      from here on no byte is an instruction
+    jump_tables     (offset, entries): entries of 4 bytes, signed, the distance of an instruction from the table's start
     frame_bytes     what the function takes of the stack below the caller's rbp
     """
 
@@ -90,6 +91,7 @@ class Emitted:
     type_fixups: list[tuple[int, int]]
     dispatches: list[tuple[int, int]]
     data_start: int
+    jump_tables: list[tuple[int, int]]
     frame_bytes: int
 
 
@@ -183,6 +185,7 @@ class _Emitter(Calls):
             [(starts[piece + 1] - 4, type_) for piece, type_ in self.type_uses],
             [(starts[first], starts[last]) for first, last in self._dispatches],
             data_start,
+            [(self.a.offset(table), len(ways)) for table, ways in self._tables],
             self._frame_bytes + 8,
         )
 
