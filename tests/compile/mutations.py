@@ -1,7 +1,7 @@
 """Damage to a compiled function or its frame table, of every kind that the checker has to see.
 
-A mutation takes a Subject and a source of chance and gives a damaged Subject, or None where there is nothing of its kind
-to damage. What it gives may say the same as before, by chance; `says_the_same` proves that.
+A mutation takes a Subject and a source of chance and gives a damaged Subject, or None where there is nothing of its
+kind to damage. What it gives may say the same as before, by chance; `says_the_same` proves that.
 """
 
 from __future__ import annotations
@@ -62,9 +62,7 @@ class Proof:
     def check(self, damaged: Subject) -> None:
         """As `Subject.check`, for one whose table alone is damaged."""
         it = damaged
-        check_states(
-            it.func, self._flow, self._places, it.emitted, it.body, it.machine, self._sites, it.table, it.full
-        )
+        check_states(it.func, self._flow, self._places, it.emitted, it.body, it.machine, self._sites, it.table, it.full)
 
     def says_the_same(self, subject: Subject, damaged: FrameTable) -> bool:
         """Whether all answers of a damaged table are those of the sound one, or other places of the same value.
@@ -81,9 +79,10 @@ class Proof:
             return False
         held: dict[tuple[int, int], dict[int, frozenset[int]]] = {}
         self._places.check(lambda block, step, contents: held.__setitem__((block, step), dict(contents)))
-        for key, (_, where, entries) in found.items():
+        for key, (_, _, entries) in found.items():
+            where = self.answers[key][1]
             for one, other in zip(entries, self.answers[key][2], strict=True):
-                # In `live` a dead value that some register still has may be given up: that says less, and nothing wrong.
+                # In `live` a dead value that some register still has may be given up: that says less, nothing wrong.
                 given_up = isinstance(one, Unavailable) and not subject.full
                 if one != other and not given_up and not _hold_the_same(held.get(where, {}), one, other):
                     return False
@@ -290,7 +289,9 @@ def lose_row(subject: Subject, chance: random.Random) -> Subject | None:
 def wrong_row_opcode(subject: Subject, chance: random.Random) -> Subject | None:
     """A trap site names another opcode."""
     count = len(subject.table.stack_at)
-    return _damaged_row(subject, chance, lambda row: replace(row, opcode=(row.opcode + chance.randrange(1, count)) % count))
+    return _damaged_row(
+        subject, chance, lambda row: replace(row, opcode=(row.opcode + chance.randrange(1, count)) % count)
+    )
 
 
 def wrong_retry(subject: Subject, chance: random.Random) -> Subject | None:
@@ -380,7 +381,9 @@ def wrong_type(subject: Subject, chance: random.Random) -> Subject | None:
     """A value has another type."""
     table = _copied(subject.table)
     value = chance.randrange(len(table.value_type))
-    table.value_type[value] = chance.choice([type_ for type_ in (0x7F, 0x7E, 0x7D, 0x7C) if type_ != table.value_type[value]])
+    table.value_type[value] = chance.choice(
+        [type_ for type_ in (0x7F, 0x7E, 0x7D, 0x7C) if type_ != table.value_type[value]]
+    )
     return _with(subject, table)
 
 
@@ -445,7 +448,9 @@ def drop_spill(subject: Subject, chance: random.Random) -> Subject | None:
 def wrong_source(subject: Subject, chance: random.Random) -> Subject | None:
     """A step reads one of its operands from another register."""
     allocation = copy.deepcopy(subject.allocation)
-    having = [(steps, at) for steps in allocation.steps for at, step in enumerate(steps) if step.ins and step.ins[0] >= 0]
+    having = [
+        (steps, at) for steps in allocation.steps for at, step in enumerate(steps) if step.ins and step.ins[0] >= 0
+    ]
     if not having:
         return None
     steps, at = chance.choice(having)
@@ -509,9 +514,11 @@ def turn_branch(subject: Subject, chance: random.Random) -> Subject | None:
         targets = {emitted.block_offsets[edge.target] for edge in block.edges}
         if func.op[block.instructions[-1]] == Op.BRANCH and len(targets) > 1:
             start, stop = emitted.step_offsets[number][-2:]
-            for found in disassemble(emitted.code[start:stop], start, arch="x86_64"):
-                if found.mnemonic in ("je", "jne", "jl", "jge", "jb", "jae", "jg", "jle", "ja", "jbe"):
-                    having.append(found.address + (found.code[0] == 0x0F))
+            having += [
+                found.address + (found.code[0] == 0x0F)
+                for found in disassemble(emitted.code[start:stop], start, arch="x86_64")
+                if found.mnemonic in ("je", "jne", "jl", "jge", "jb", "jae", "jg", "jle", "ja", "jbe")
+            ]
     if not having:
         return None
     code = bytearray(emitted.code)

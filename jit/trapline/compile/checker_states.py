@@ -15,7 +15,7 @@ from typing import Final, Protocol
 from trapline.compile.allocate import SLOT, Allocation, Machine
 from trapline.compile.checker_places import Contents, Places
 from trapline.compile.checker_ssa import CheckError, Flow
-from trapline.compile.frame_table import CALL, ENTRY, FrameTable, Row
+from trapline.compile.frame_table import CALL, ENTRY, FrameTable, Group, Row
 from trapline.compile.ir import Func, Op
 from trapline.compile.liveness import Liveness, analyse
 from trapline.compile.lower import PURE_OPS
@@ -111,6 +111,8 @@ class _Check:
         self._full = full
         self._values = _Values(func)
         self._live: Liveness = analyse(func, False)
+        self._groups: list[list[Group]] = [[] for _ in func.blocks]
+        """What the table's groups have to be."""
         self._wanted: dict[int, set[int]] = {}
         """Opcode -> offsets of its stop points."""
         self._sites: dict[tuple[int, int], list[SiteLike]] = {}
@@ -155,6 +157,11 @@ class _Check:
 
     def _stops(self) -> None:
         """Every opcode that can be reached has its stop points, and nothing else is one."""
+        for number, expected_groups in enumerate(self._groups):
+            self._block = number
+            groups = self._table.blocks[number].groups if number < len(self._table.blocks) else []
+            if groups != expected_groups:
+                raise self._fail("groups of opcodes", groups, expected_groups)
         self._block = -1
         expected = sorted((offset, opcode) for opcode, offsets in self._wanted.items() for offset in offsets)
         if self._table.stops != expected:
@@ -204,6 +211,7 @@ class _Check:
         self._position = self._live.position[steps[coming].value]
         used = self._used[block][step]
         self._proved = {}
+        self._groups[block].append(Group(self._offset, step, first, last + 1))
         for opcode in range(first, last + 1):
             self._opcode = opcode
             self._wanted.setdefault(opcode, set()).add(self._offset)
@@ -290,9 +298,8 @@ class _Check:
         if op not in PURE_OPS or op != place.op or func.imm[value] != place.imm:
             raise self._fail(f"recipe of value {value}", (place.op, place.imm), (op, func.imm[value]))
         first = self._first_operand().get(value)
-        if first is not None and first != args[0]:
-            if op in (0x92, 0x94, 0xA0, 0xA2):  # of two NaNs the machine's first comes out
-                args = (args[1], args[0])
+        if first is not None and first != args[0] and op in (0x92, 0x94, 0xA0, 0xA2):
+            args = (args[1], args[0])  # of two NaNs the machine's first comes out
         if len(args) != len(place.args):
             raise self._fail(f"operands of the recipe of value {value}", len(place.args), len(args))
         for part, arg in zip(place.args, args, strict=True):

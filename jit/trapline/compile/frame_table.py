@@ -1,4 +1,4 @@
-"""What a stopped frame of one function looks like: its stop points, and where each local and operand is at each of them.
+"""What a stopped frame of one function looks like: its stop points, and where locals and operands are at each of them.
 
 A FrameTable is plain data that names no machine: `tabulate` makes it from a compiled function, `encode` and `decode`
 (frame_table_bytes.py) keep it. It answers for three kinds of native offsets, which it calls sites:
@@ -8,8 +8,8 @@ A FrameTable is plain data that names no machine: `tabulate` makes it from a com
     trap sites        the state before the opcode that traps; retry and skip.
     return addresses  the state of a frame whose callee runs: no register holds anything.
 
-A value is a number. It may be a constant, have a slot (which holds it from its definition on, and nothing else ever), be
-in registers now and then (what a block's log says), have a recipe (a pure operation that may not have been carried out
+A value is a number. It may be a constant, have a slot (which holds it from its definition on, and nothing else ever),
+be in registers now and then (what a block's log says), have a recipe (a pure operation that may not have been carried out
 yet), or nothing at all.
 """
 
@@ -40,7 +40,8 @@ ENTRY = "stack"
 CALL = "call"
 """Kind of the row of a return address."""
 WORD = 1 << 24
-"""As a number of a place: the first word of arguments; below it slots from SLOT on, and registers. Must match layout."""
+"""Number of a place: the first word of arguments; below it slots from SLOT on, and registers. Must match STACK_WORD of
+each machine's layout."""
 
 EVERY_REGISTER = (1 << 32) - 1
 
@@ -292,9 +293,7 @@ class FrameTable:
             if position < len(self.entry_places):
                 place = _as_place(self.entry_places[position], Incoming)
             locals_.append(Entry(value, self.value_type[value], place))
-        held = {
-            entry.place.number: entry.value for entry in locals_ if isinstance(entry.place, Register)
-        }
+        held = {entry.place.number: entry.value for entry in locals_ if isinstance(entry.place, Register)}
         return State(row.offset, row.opcode, tuple(locals_), (), held)
 
     def _state(self, offset: int, opcode: int, block: int, at: int, lost: int) -> State:
@@ -368,8 +367,7 @@ class _Index:
                     self.groups_of.setdefault(opcode, []).append((group.offset, number, group.step))
                     self.opcodes_at.setdefault(group.offset, []).append(opcode)
                 ranges[group.offset] = group.stop - 1
-        for offset, opcode in table.edges:
-            ranges[offset] = opcode
+        ranges.update(table.edges)
         self.sites = {row.offset: row for row in table.rows if row.kind != CALL}
         self.returns = {row.offset: row for row in table.rows if row.kind == CALL}
         self.starts = sorted(ranges)

@@ -1,10 +1,10 @@
 """Makes the frame table of a compiled function.
 
-Requires: the Func, Allocation and emitted offsets of one compilation, the body they come from, the machine they are for.
-Leaves: a FrameTable. Compiling again gives the same table, so that it is made when somebody asks for it.
+Requires: the Func, Allocation and emitted offsets of one compilation, the body they come from, the machine they are
+for. Leaves: a FrameTable. Compiling again gives the same table, so that it is made when somebody asks for it.
 
-The stop point of an opcode lies behind the last step that belongs to an earlier one, before the moves that lead up to its
-own instruction: no place that the state names has been given up yet.
+The stop point of an opcode lies behind the last step that belongs to an earlier one, before the moves that lead up to
+its own instruction: no place that the state names has been given up yet.
 """
 
 from __future__ import annotations
@@ -274,7 +274,9 @@ class _Tabulation:
         step = steps[row.step]
         value = step.value
         args = func.args[value]
-        wanted = tuple([(place, self._named(arg, row.pos)) for place, arg in zip(step.ins, args, strict=False) if place >= 0])
+        wanted = tuple(
+            [(place, self._named(arg, row.pos)) for place, arg in zip(step.ins, args, strict=False) if place >= 0]
+        )
         lost = 0
         if row.kind == CALL or (func.op[value] == Op.LIBCALL and self._machine.shape(func, value).call):
             lost = EVERY_REGISTER
