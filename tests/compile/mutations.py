@@ -71,7 +71,7 @@ class Proof:
         """
         try:
             found = answers(damaged)
-        except (LookupError, AssertionError):
+        except (LookupError, RecursionError):
             return False
         if found == self.answers:
             return True
@@ -81,9 +81,11 @@ class Proof:
         self._places.check(lambda block, step, contents: held.__setitem__((block, step), dict(contents)))
         for key, (_, _, entries) in found.items():
             where = self.answers[key][1]
-            for one, other in zip(entries, self.answers[key][2], strict=True):
+            for (one, sound), (other, was_sound) in zip(entries, self.answers[key][2], strict=True):
                 # In `live` a dead value that some register still has may be given up: that says less, nothing wrong.
                 given_up = isinstance(one, Unavailable) and not subject.full
+                if one == other and sound != was_sound:
+                    return False
                 if one != other and not given_up and not _hold_the_same(held.get(where, {}), one, other):
                     return False
         return True
@@ -107,9 +109,11 @@ def answers(table: FrameTable) -> dict[Any, Any]:
             for opcode in range(group.first, group.stop):
                 state = table.state(group.offset, opcode)
                 types = tuple([entry.type for entry in state.entries])
+                sound = [table.sharing(state, position).is_sound for position in range(len(types))]
                 facts = types, state.offset, state.opcode, len(state.locals)
                 key = "stop", group.offset, opcode
-                out[key] = facts, (number, group.step), [entry.place for entry in state.entries]
+                places = [entry.place for entry in state.entries]
+                out[key] = facts, (number, group.step), list(zip(places, sound, strict=True))
     for row in table.rows:
         waits = row.kind == CALL
         state = table.state(row.offset, waits=waits)
@@ -120,7 +124,7 @@ def answers(table: FrameTable) -> dict[Any, Any]:
             (retry.offset, [place for place, _ in retry.operands]),
         )
         places = [entry.place for entry in state.entries] + [entry.place for _, entry in retry.operands]
-        out["row", row.offset, waits] = facts, (row.block, row.step), places
+        out["row", row.offset, waits] = facts, (row.block, row.step), [(place, False) for place in places]
     return out
 
 
@@ -421,6 +425,27 @@ def wrong_operand(subject: Subject, chance: random.Random) -> Subject | None:
     return _with(subject, table)
 
 
+def lose_derivation(subject: Subject, chance: random.Random) -> Subject | None:
+    """Something computed from a value is forgotten: a write in place would come too late."""
+    table = _copied(subject.table)
+    if not table.derived:
+        return None
+    value = chance.choice(sorted(table.derived))
+    ranges = table.derived[value]
+    at = chance.randrange(len(ranges))
+    ranges[at] = ranges[at][0], ranges[at][0]
+    return _with(subject, table)
+
+
+def lose_reuse(subject: Subject, chance: random.Random) -> Subject | None:
+    """A value that several opcodes compute counts as one's own."""
+    table = _copied(subject.table)
+    if not table.reused:
+        return None
+    table.reused.discard(chance.choice(sorted(table.reused)))
+    return _with(subject, table)
+
+
 # ---- damage to an allocation or to code ----
 
 
@@ -436,9 +461,11 @@ def drop_edge_move(subject: Subject, chance: random.Random) -> Subject | None:
 
 
 def drop_spill(subject: Subject, chance: random.Random) -> Subject | None:
-    """A value is said to have no slot, which its code stores to and others read."""
+    """A value is said to have no slot, which its code stores to. (A parameter passed in its slot is there all the
+    same.)"""
     allocation = copy.deepcopy(subject.allocation)
-    having = [value for value, slot in enumerate(allocation.slot) if slot >= 0]
+    made = [step.value for steps in allocation.steps for step in steps if step.kind == 2 and step.out >= 0]
+    having = [value for value in made if allocation.slot[value] >= 0]
     if not having:
         return None
     allocation.slot[chance.choice(having)] = -1
@@ -549,6 +576,8 @@ OF_TABLES: tuple[Mutation, ...] = (
     wrong_type,
     wrong_local,
     wrong_operand,
+    lose_derivation,
+    lose_reuse,
 )
 OF_CODE: tuple[Mutation, ...] = (
     drop_edge_move,

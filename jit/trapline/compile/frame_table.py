@@ -9,8 +9,8 @@ A FrameTable is plain data that names no machine: `tabulate` makes it from a com
     return addresses  the state of a frame whose callee runs: no register holds anything.
 
 A value is a number. It may be a constant, have a slot (which holds it from its definition on, and nothing else ever),
-be in registers now and then (what a block's log says), have a recipe (a pure operation that may not have been carried out
-yet), or nothing at all.
+be in registers now and then (what a block's log says), have a recipe (a pure operation that may not have been carried
+out yet), or nothing at all.
 """
 
 from __future__ import annotations
@@ -84,9 +84,10 @@ class Row:
     """A trap site or a return address.
 
     `block` is -1 and nothing else tells for the function's entry. `start`: where step `step` begins, with `operands`
-    (place as a number, value) in their places: to retry goes there. `skip`: where the next step begins, with `results`
-    ((type, register or -1, slot or -1)) in place: to skip goes there; -1 where the opcode cannot be skipped. `lost`:
-    registers, as bits, that the step may have changed already. `tells`: place of the operand that tells more, or -1.
+    (place as a number, value) in their places: to retry goes there; a return address has none, its call is under way.
+    `skip`: where the next step begins, with `results` ((type, register or -1, slot or -1)) in place: to skip goes
+    there; -1 where the opcode cannot be skipped. `lost`: registers, as bits, that the step may have changed already.
+    `tells`: place of the operand that tells more, or -1.
     """
 
     offset: int
@@ -206,7 +207,7 @@ class FrameTable:
             opcode = found[0]
         for at, block, step in self._indexed().groups_of.get(opcode, ()):
             if at == offset:
-                return self._state(offset, opcode, block, step, 0)
+                return self._state(offset, offset, opcode, block, step, 0)
         raise KeyError(f"offset {offset:#x} is no stop point of opcode {opcode}")
 
     def retry(self, row: Row) -> Retry:
@@ -260,7 +261,7 @@ class FrameTable:
         if entry.value in self.reused:
             return "other opcodes compute the same value"
         for start, stop in self.derived.get(entry.value, ()):
-            if start <= state.offset < stop:
+            if start <= state.reached < stop:
                 return "something computed from it is still in use"
         return None
 
@@ -284,7 +285,7 @@ class FrameTable:
     def _state_of(self, row: Row) -> State:
         if row.block < 0:
             return self._entry_state(row)
-        return self._state(row.offset, row.opcode, row.block, row.step, row.lost)
+        return self._state(row.offset, row.start, row.opcode, row.block, row.step, row.lost)
 
     def _entry_state(self, row: Row) -> State:
         locals_ = []
@@ -294,9 +295,9 @@ class FrameTable:
                 place = _as_place(self.entry_places[position], Incoming)
             locals_.append(Entry(value, self.value_type[value], place))
         held = {entry.place.number: entry.value for entry in locals_ if isinstance(entry.place, Register)}
-        return State(row.offset, row.opcode, tuple(locals_), (), held)
+        return State(row.offset, row.offset, row.opcode, tuple(locals_), (), held)
 
-    def _state(self, offset: int, opcode: int, block: int, at: int, lost: int) -> State:
+    def _state(self, offset: int, reached: int, opcode: int, block: int, at: int, lost: int) -> State:
         """The state before an opcode, with registers as they are at step `at` of a block, the lost ones apart."""
         registers = self._registers(block, at, lost)
         where = {value: register for register, value in registers.items()}
@@ -312,7 +313,7 @@ class FrameTable:
             operands.append(self._entry(self.cell_value[cell], block, at, where, made))
             cell = self.cell_below[cell]
         operands.reverse()
-        return State(offset, opcode, locals_, tuple(operands), registers)
+        return State(offset, reached, opcode, locals_, tuple(operands), registers)
 
     def _registers(self, block: int, at: int, lost: int) -> dict[int, int]:
         if lost == EVERY_REGISTER:
