@@ -32,7 +32,7 @@ class Op(enum.IntEnum):
     CONST = -2  # imm: the bits, unsigned
     JUMP = -3  # terminator: edges[0]
     BRANCH = -4  # terminator: args[0] is not zero (or imm, a comparison of args, holds): edges[0], else edges[1]
-    SWITCH = -5  # terminator: edges[min(args[0], last)]
+    SWITCH = -5  # terminator: edges[min(args[0], last)]; imm: how many
     RETURN = -6  # terminator: args are the results
     TRAP = -7  # terminator: imm is the trap's kind
     CALL = -8  # imm: function index; results beyond the first are RESULTs behind it

@@ -353,7 +353,7 @@ class _Lowering:
 
     def _br_table(self, depths: tuple[int, ...], index: int) -> None:
         selector = self._pop()
-        self._emit(Op.SWITCH, (selector,), NO_TYPE, None, index)
+        self._emit(Op.SWITCH, (selector,), NO_TYPE, len(depths), index)
         for depth in depths:
             edge, target = self._branch_edge(depth)
             self._link(edge, target)
