@@ -93,6 +93,7 @@ class Func:
         "local_events",
         "loop_ends",
         "op",
+        "owner",
         "pos",
         "result_types",
         "result_types_of",
@@ -113,6 +114,8 @@ class Func:
         self.initial_locals: list[int] = []
         self.local_events: list[tuple[int, int, int]] = []
         """(opcode index from which it holds, local, value), by opcode index."""
+        self.owner: dict[int, int] = {}
+        """Value -> the one local that was ever given it, once and for all paths; -1: there were several."""
         self.stack_at = [-2] * (opcode_count + 1)
         self.cell_value: list[int] = []
         self.cell_below: list[int] = []

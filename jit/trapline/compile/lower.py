@@ -75,6 +75,8 @@ class _Lowering:
         func.blocks.append(self._block)
         self._loop = -1
         self._depth = 0
+        self._depths: list[int] = []
+        """Of each value, the depth of the loops it is defined in; those of the present depth are not there yet."""
         self._cell = -1
         self._locals: list[int] = []
         self._named: list[int] = []
@@ -101,6 +103,10 @@ class _Lowering:
         self._block.edges.append(edge)
         if target >= 0:
             self._func.blocks[target].predecessors.append(self._number)
+
+    def _change_depth(self, depth: int) -> None:
+        self._depths += [self._depth] * (len(self._func.op) - len(self._depths))
+        self._depth = depth
 
     # ---- the operand stack: a chain of cells, so that a state is one number ----
 
@@ -184,6 +190,11 @@ class _Lowering:
             self._named[local] = value
             self._func.local_events.append((pos, local, value))
 
+    def _own(self, value: int, local: int) -> None:
+        """A local takes a value: the first to do so owns it, and a second time nobody does."""
+        owner = self._func.owner
+        owner[value] = local if value not in owner else -1
+
     def _carried(self, label: Label, results: list[int]) -> list[int]:
         now = self._locals
         return results + [now[local] for local in label.assigned]
@@ -210,7 +221,7 @@ class _Lowering:
         edge = Edge(-1, self._carried(label, carried))
         entered_from, entry = self._number, self._block
         self._loop = len(self._func.blocks)
-        self._depth += 1
+        self._change_depth(self._depth + 1)
         header = self._start(index + 1)
         self._block.is_header = True
         edge.target = header
@@ -228,11 +239,17 @@ class _Lowering:
             self._push(value)
         for local, value in zip(assigned, values[len(params) :], strict=True):
             self._locals[local] = value
+            self._own(value, local)
             self._name(index + 1, local, value)
         self._labels.append(label)
 
     def _merge(self, label: Label, pos: int) -> bool:
-        """Begin the block behind a frame's end from its incoming edges; False when nothing comes in."""
+        """Begin the block behind a frame's end from its incoming edges; False when nothing comes in.
+
+        Values on which the edges disagree become parameters, and so do those that a loop has made which ends here: what
+        happens to them behind the loop, a store to a slot above all, must not happen in it. Values that are the same
+        along every edge share a parameter.
+        """
         func = self._func
         incoming = label.incoming
         self._cell = label.base_cell
@@ -243,25 +260,32 @@ class _Lowering:
         for source, edge in incoming:
             edge.target = self._number
             block.predecessors.append(source)
-        count = label.arity + len(label.assigned)
-        types = [*label.result_types, *(func.type[self._locals[local]] for local in label.assigned)]
+        depths, depth = self._depths, self._depth
         values: list[int] = []
         kept: list[int] = []
-        for at in range(count):
-            first = incoming[0][1].args[at]
-            if all(edge.args[at] == first for _, edge in incoming):
+        made: dict[tuple[int, ...], int] = {}
+        for at, args in enumerate(zip(*[edge.args for _, edge in incoming], strict=True)):
+            first = args[0]
+            if args.count(first) == len(args) and (
+                first >= len(depths) or depths[first] <= depth or func.op[first] == Op.CONST
+            ):
                 values.append(first)
                 continue
-            value = func.add(Op.PARAM, (), types[at], len(kept), pos)
-            block.params.append(value)
+            value = made.get(args, -1)
+            if value < 0:
+                value = made[args] = func.add(Op.PARAM, (), func.type[first], len(kept), pos)
+                block.params.append(value)
+                kept.append(at)
             values.append(value)
-            kept.append(at)
         for _, edge in incoming:
             edge.args = [edge.args[at] for at in kept]
+        block_params = set(block.params)
         for value in values[: label.arity]:
             self._push(value)
         for local, value in zip(label.assigned, values[label.arity :], strict=True):
             self._locals[local] = value
+            if value in block_params:
+                self._own(value, local)
             self._name(pos, local, value)
         return True
 
@@ -274,20 +298,12 @@ class _Lowering:
         if label.is_loop:
             self._func.loop_ends[label.block] = len(self._func.blocks)
             header = self._func.blocks[label.block]
-            self._loop, self._depth = self._outer_loop(), header.depth - 1
+            self._loop = self._outer_loop()
+            self._change_depth(header.depth - 1)
             if not falls:
                 self._cell = label.base_cell
                 return False
-            results = self._top(len(label.result_types))
-            self._cell = label.base_cell
-            for value in results:
-                self._push(value)
-            source, old = self._number, self._block
-            self._emit(Op.JUMP, (), NO_TYPE, None, index)
-            self._start(index + 1)
-            old.edges.append(Edge(self._number, []))
-            self._block.predecessors.append(source)
-            return True
+            label.arity = len(label.result_types)
         if falls:
             edge = Edge(-1, self._carried(label, self._top(label.arity)))
             label.incoming.append((self._number, edge))
@@ -435,6 +451,7 @@ class _Lowering:
             value = func.add(Op.PARAM, (), type_, position, 0)
             self._block.params.append(value)
             self._locals.append(value)
+            self._own(value, position)
         for type_ in self._body.locals[len(self._type.params) :]:
             self._locals.append(self._constant(type_, 0, 0))
         func.initial_locals = list(self._locals)
@@ -487,6 +504,7 @@ class _Lowering:
                 assert isinstance(local, int)
                 value = self._pop() if code == 0x21 else func.cell_value[self._cell]
                 self._sink(value, index)
+                self._own(value, local)
                 self._locals[local] = value
                 self._name(index + 1, local, value)
             elif 0x41 <= code <= 0x44:

@@ -8,7 +8,7 @@ passes one value for each parameter; states name the values that took the place 
 
 from __future__ import annotations
 
-from trapline.compile.ir import Func
+from trapline.compile.ir import Func, Op
 from trapline.compile.lower import PURE_OPS
 
 __all__ = ["remove_dead", "remove_redundant_parameters"]
@@ -22,8 +22,18 @@ def _find(rename: list[int], value: int) -> int:
 
 
 def remove_redundant_parameters(func: Func) -> None:
-    """Replace each parameter whose arguments are all one value, itself apart, by that value."""
+    """Replace each parameter whose arguments are all one value, itself apart, by that value.
+
+    Those behind a loop that only bring out a value of the loop stay: see lowering.
+    """
     rename = list(range(len(func.op)))
+    depth = [0] * len(func.op)
+    for block in func.blocks:
+        if block.depth:
+            for value in block.params:
+                depth[value] = block.depth
+            for value in block.instructions:
+                depth[value] = block.depth
     headers = [number for number, block in enumerate(func.blocks) if block.params and number]
     incoming: dict[int, list[list[int]]] = {number: [] for number in headers}
     for block in func.blocks:
@@ -36,6 +46,7 @@ def remove_redundant_parameters(func: Func) -> None:
         changed = False
         for number in headers:
             params = func.blocks[number].params
+            outside = func.blocks[number].depth
             for position, param in enumerate(params):
                 if rename[param] != param:
                     continue
@@ -48,7 +59,7 @@ def remove_redundant_parameters(func: Func) -> None:
                         break
                     only = value
                 else:
-                    if only >= 0:
+                    if only >= 0 and (depth[only] <= outside or func.op[only] == Op.CONST):
                         rename[param] = only
                         changed = any_change = True
     if any_change:
