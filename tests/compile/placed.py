@@ -59,6 +59,8 @@ class Model:
             return Shape(tuple(self.places(types, 1000)), NONE, everything, call=True)
         if op == Op.RESULT:
             return Shape((NONE,), REG)
+        if op == Op.COPY:
+            return Shape((REG,), SAME)
         if op in _SHIFTS:
             return Shape((REG, 1), SAME)
         if op in _DIVISIONS:

@@ -209,6 +209,8 @@ class _Activation:
             values[instruction] = self._results[func.args[instruction][0]][imm]
         elif op in (Op.CALL, Op.CALL_INDIRECT):
             self._call(instruction, op, args, imm)
+        elif op == Op.COPY:
+            values[instruction] = args[0]
         elif op == Op.GLOBAL_GET:
             values[instruction] = self._owner._instance.globals[imm].value
         elif op == Op.GLOBAL_SET:

@@ -131,6 +131,8 @@ class _Allocator:
         self._swap_slot = -1
         self._calls = [live.position[value] for value in live.order if func.op[value] in _CALLS]
         """Positions of the instructions that leave nothing in registers."""
+        self._reads = [[at for at in uses if not at & 1] for uses in live.uses]
+        """Of each value, the positions of the instructions that read it; edges do so at odd ones."""
 
     # ---- what is where ----
 
@@ -143,13 +145,13 @@ class _Allocator:
         return uses[cursor] if cursor < len(uses) else _NEVER
 
     def _waits(self, value: int, start: int) -> bool:
-        """Whether a call comes before the first use from a position on, so that no register helps until then."""
-        uses = self._live.uses[value]
-        at = bisect_left(uses, start)
-        if at == len(uses):
+        """Whether no instruction reads a value from a position on, or a call comes before: no register helps till then."""
+        reads = self._reads[value]
+        at = bisect_left(reads, start)
+        if at == len(reads):
             return True
         call = bisect_left(self._calls, start)
-        return call < len(self._calls) and self._calls[call] < uses[at]
+        return call < len(self._calls) and self._calls[call] < reads[at]
 
     def _put(self, value: int, register: int) -> None:
         self._held[register] = value
@@ -339,7 +341,7 @@ class _Allocator:
             return -1
         floating = self._floating[value]
         hint = self._wanted(value, at)
-        if hint in self._clobbered or (hint >= 0 and self._held[hint] >= 0 and (hint in ins or shape.early)):
+        if hint >= SLOT or hint in self._clobbered or (hint >= 0 and self._held[hint] >= 0 and (hint in ins or shape.early)):
             hint = -1
         if shape.output >= 0:
             self._vacate(shape.output, at)
@@ -362,18 +364,18 @@ class _Allocator:
         return self._free_register(floating, at, hint)
 
     def _wanted(self, value: int, at: int) -> int:
-        """The register of the parameter that a value becomes, if that is known and free at a position; or -1."""
-        out = self.out
+        """Where the parameter is that a value becomes, if that is known: a register that is free at a position, or the
+        slot of both; else -1."""
+        out, home = self.out, self._home[value]
         for _ in range(_CHAIN):
             value = self._hint.get(value, -1)
             if value < 0:
-                return -1
-            block = self._live.def_block[value]
-            places = out.param_places[block]
+                break
+            places = out.param_places[self._live.def_block[value]]
             if places:
                 place = places[self._position_of[value]]
                 if place >= SLOT:
-                    return -1
+                    return place if self._home[value] == home else -1
                 held = self._held[place]
                 return place if held < 0 or self._live.end[held] <= at else -1
         return -1
@@ -428,14 +430,15 @@ class _Allocator:
         if unused and live.end[param] < start:
             return self._slot(param)
         here = self._place[arg]
-        in_slot = self.out.slot[arg] >= 0 and self._home[arg] == self._home[param]
-        if in_slot and (unused or here < 0) and self._waits(param, start):
+        wanted = self._wanted(param, start)
+        waits = self._waits(param, start)
+        stored = self._is_stored(arg, param) and not self._is_calm(edge.target)
+        if waits and (wanted >= SLOT or (here < 0 and stored)):
             return self._slot(param)
         pool = self._machine.floating if self._floating[param] else self._machine.general
         free = [register for register in pool if register not in taken]
-        if unused and len(free) <= 4:
+        if waits and (len(free) <= 4 or (unused and stored)):
             return self._slot(param)
-        wanted = self._wanted(param, start)
         if wanted in free:
             return wanted
         if here in free:
@@ -444,6 +447,19 @@ class _Allocator:
             if self._held[register] < 0:
                 return register
         return free[0] if free else self._slot(param)
+
+    def _is_calm(self, number: int) -> bool:
+        """Whether a block is the header of a loop without calls."""
+        live = self._live
+        if not self._func.blocks[number].is_header:
+            return False
+        last = live.block_end[self._func.loop_ends.get(number, len(self._func.blocks)) - 1]
+        call = bisect_left(self._calls, live.block_start[number])
+        return call == len(self._calls) or self._calls[call] > last
+
+    def _is_stored(self, arg: int, param: int) -> bool:
+        """Whether an argument is in the parameter's slot already."""
+        return self.out.slot[arg] >= 0 and self._home[arg] == self._home[param]
 
     def _enter_loop(self, header: int, at: int) -> None:
         """Give the registers to what the loop uses: load it, and put off what only waits."""

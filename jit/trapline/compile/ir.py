@@ -42,6 +42,7 @@ class Op(enum.IntEnum):
     GLOBAL_SET = -12  # args[0]: value; imm: global index
     LIBCALL = -13  # args: operands; imm: (name, immediates...) of a runtime function
     REF_FUNC = -14  # imm: function index
+    COPY = -15  # args[0] under the name of the local that takes it
 
 
 class Edge:

@@ -23,9 +23,14 @@ __all__ = ["Liveness", "analyse"]
 class Liveness:
     """`uses[v]`: positions in order; `end[v]`: the last position at which it is needed, -1 never."""
 
-    __slots__ = ("block_end", "block_start", "def_block", "end", "order", "position", "uses")
+    __slots__ = ("block_end", "block_start", "def_block", "end", "full", "opcode_at", "order", "position", "state_at", "uses")
 
-    def __init__(self, count: int, blocks: int) -> None:
+    def __init__(self, count: int, blocks: int, full: bool) -> None:
+        self.full = full
+        self.opcode_at: list[int] = []
+        """For each opcode the position of the first instruction at or behind it."""
+        self.state_at: list[int] = []
+        """For each opcode where its state is looked at, or that of the last one before it that can be reached."""
         self.uses: list[list[int]] = [[] for _ in range(count)]
         self.end = [-1] * count
         self.position = [-1] * count
@@ -37,7 +42,7 @@ class Liveness:
 
 def analyse(func: Func, full: bool) -> Liveness:
     """Uses and ends of every value of a function."""
-    live = Liveness(len(func.op), len(func.blocks))
+    live = Liveness(len(func.op), len(func.blocks), full)
     position, def_block = live.position, live.def_block
     at = 0
     for number, block in enumerate(func.blocks):
@@ -51,6 +56,11 @@ def analyse(func: Func, full: bool) -> Liveness:
             live.order.append(instruction)
             at += 2
         live.block_end[number] = at - 2
+    live.opcode_at = _opcode_positions(func, live)
+    live.state_at = list(live.opcode_at)
+    for opcode, cell in enumerate(func.stack_at):
+        if cell == -2 and opcode:
+            live.state_at[opcode] = live.state_at[opcode - 1]
     chains = _loop_chains(func)
     _real_uses(func, live, chains)
     if full:
@@ -124,7 +134,7 @@ def _real_uses(func: Func, live: Liveness, chains: list[list[tuple[int, int]]]) 
 
 def _state_ends(func: Func, live: Liveness, chains: list[list[tuple[int, int]]]) -> None:
     """Lengthen lives by what states name."""
-    starts = _opcode_positions(func, live)
+    starts = live.state_at
     end = live.end
 
     def named(value: int, until_opcode: int) -> None:
@@ -166,7 +176,6 @@ def _state_ends(func: Func, live: Liveness, chains: list[list[tuple[int, int]]])
 
 
 def _opcode_positions(func: Func, live: Liveness) -> list[int]:
-    """For each opcode the position of the first instruction at or behind it: where its state is looked at."""
     count = len(func.stack_at)
     out = [0] * count
     opcode = 0

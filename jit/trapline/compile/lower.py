@@ -65,11 +65,14 @@ _STORES: Final = frozenset(range(0x36, 0x3F))
 
 
 class _Lowering:
-    def __init__(self, func: Func, body: SourceBody, type_: FuncType, environment: Environment) -> None:
+    def __init__(
+        self, func: Func, body: SourceBody, type_: FuncType, environment: Environment, full: bool
+    ) -> None:
         self._func = func
         self._body = body
         self._type = type_
         self._environment = environment
+        self._full = full
         self._block = Block(-1, 0, 0)
         self._number = 0
         func.blocks.append(self._block)
@@ -503,7 +506,10 @@ class _Lowering:
                 local = immediates[index]
                 assert isinstance(local, int)
                 value = self._pop() if code == 0x21 else func.cell_value[self._cell]
-                self._sink(value, index)
+                value = self._taken(value, index)
+                if code == 0x22:
+                    self._pop()
+                    self._push(value)
                 self._own(value, local)
                 self._locals[local] = value
                 self._name(index + 1, local, value)
@@ -524,13 +530,23 @@ class _Lowering:
                 self._effect(code, index)
         stack_at[len(opcodes)] = self._cell if falls else -2
 
-    def _sink(self, value: int, index: int) -> None:
-        """A pure value that a local takes right behind its opcode is computed there: then the local's old value need
-        not outlive the computation, and the state in between recomputes the new one from its operands."""
+    def _taken(self, value: int, index: int) -> int:
+        """What a local takes at an opcode when it is given a value.
+
+        The state before that opcode still names the local's old value, and no instruction lies between. So a pure value
+        made just before is computed here instead: the old one need not outlive the computation, and the state in
+        between recomputes the new one from its operands. What an effect made gets a second name here, for the same
+        end: old and new can have one home.
+        """
         func, instructions = self._func, self._block.instructions
-        just_made = instructions and instructions[-1] == value and func.pos[value] == index - 1
-        if just_made and func.op[value] in PURE_OPS and self._body.opcodes[index - 1] != 0x22:
-            func.pos[value] = index
+        op = func.op[value]
+        if op in PURE_OPS:
+            just_made = instructions and instructions[-1] == value and func.pos[value] == index - 1
+            if just_made and self._body.opcodes[index - 1] != 0x22:
+                func.pos[value] = index
+        elif self._full and op != Op.PARAM and value not in func.owner:
+            return self._emit(Op.COPY, (value,), func.type[value], None, index)
+        return value
 
     def _control(self, code: int, index: int) -> bool:
         """A control opcode in live code; whether the next opcode is live."""
@@ -589,10 +605,10 @@ class _Lowering:
         return False
 
 
-def lower(index: int, body: SourceBody, type_: FuncType, environment: Environment) -> Func:
-    """SSA of one function. `index` is its function index; the body must be valid."""
+def lower(index: int, body: SourceBody, type_: FuncType, environment: Environment, full: bool) -> Func:
+    """SSA of one function. `index` is its function index; the body must be valid; `full`: its states will be kept."""
     func = Func(index, len(body.opcodes))
     func.result_types = type_.results
-    lowering = _Lowering(func, body, type_, environment)
+    lowering = _Lowering(func, body, type_, environment, full)
     lowering.run()
     return func

@@ -239,7 +239,8 @@ class _Emitter(Calls):
             self.a.bind(self._labels[number])
             if number:
                 for param, place in zip(block.params, self._allocation.param_places[number], strict=True):
-                    self._stored(param, place)
+                    if param not in self._allocation.delivered:
+                        self._stored(param, place)
             self._stops.append((len(pieces), block.start_pos))
         last = block.start_pos
         self.block_number = number
@@ -334,6 +335,13 @@ class _Emitter(Calls):
             if edges[0].target == number + 1:
                 self.a.jcc_l(holds ^ 1, self._way(number, 1))
                 self._fall(number, 0)
+            elif edges[0].target <= number and self._allocation.edge_moves[number][0]:
+                # The way back makes its moves in line: one taken jump a round, not two.
+                onwards = self.a.label()
+                self.a.jcc_l(holds ^ 1, onwards)
+                self._fall(number, 0)
+                self.a.bind(onwards)
+                self._fall(number, 1)
             else:
                 self.a.jcc_l(holds, self._way(number, 0))
                 self._fall(number, 1)
@@ -411,6 +419,8 @@ class _Emitter(Calls):
             self.library(step)
         elif op == Op.RESULT:
             self.result(step)
+        elif op == Op.COPY:
+            pass  # its operand is in its register already
         else:
             self.instance(step, op)
 
