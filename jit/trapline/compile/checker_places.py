@@ -279,6 +279,12 @@ class Places:
                 what = f"parameter {param} of block {edge.target} in place {place}"
                 raise self._fail(number, None, what, sorted(held), arg)
             arrived.append((place, param))
+            if param in allocation.delivered:
+                slot = SLOT + allocation.slot[param]
+                if check and arg not in out.get(slot, frozenset()):
+                    what = f"parameter {param} of block {edge.target} in its slot"
+                    raise self._fail(number, None, what, sorted(out.get(slot, frozenset())), arg)
+                arrived.append((slot, param))
         if edge.target <= number:
             self._forget(out, edge.target, self._flow.loop_of[edge.target])
         for place, param in arrived:
@@ -305,7 +311,8 @@ class Places:
 
 def arrived_slots(params: list[int], allocation: Allocation) -> list[tuple[int, int]]:
     """(parameter, slot as a place) of those that a block stores before its first step."""
-    return [(param, SLOT + allocation.slot[param]) for param in params if allocation.slot[param] >= 0]
+    slot, delivered = allocation.slot, allocation.delivered
+    return [(param, SLOT + slot[param]) for param in params if slot[param] >= 0 and param not in delivered]
 
 
 def _meet(before: Contents, arriving: Contents) -> Contents:

@@ -581,7 +581,7 @@ def _registers_used_behind(func: Func, allocation: Allocation, places: Places) -
             out[number] = marks
             if number:
                 for param, place in zip(func.blocks[number].params, allocation.param_places[number], strict=True):
-                    if allocation.slot[param] >= 0 and place < 32:
+                    if allocation.slot[param] >= 0 and place < 32 and param not in allocation.delivered:
                         used |= 1 << place
             if used != entry[number]:
                 entry[number] = used

@@ -5,7 +5,8 @@ joined by edges and never live at the same time, so that one slot does for them.
 
 A life is a list of half-open intervals of positions. That of a value which only one local was ever given, and which is
 used only while that local holds it, is where the local holds it: on other ways through the code, however they lie in the
-layout, others may have the home. Any other value's life is all from its definition to the end that its Liveness says.
+layout, others may have the home. Any other value's life is all from its definition to the end that its Liveness says. A slot is right for as long as
+any state names a value in it, at every debug level.
 Lives that only touch are apart: an instruction reads before it writes, and the moves of an edge happen at once.
 """
 
@@ -43,7 +44,7 @@ class _Homes:
         found = self._lives.get(leader)
         if found is None:
             start = self._live.position[leader]
-            found = [(start, max(self._live.end[leader], start + 1))]
+            found = [(start, max(self._live.named_end[leader], start + 1))]
         return found
 
     def join(self, a: int, b: int) -> None:
@@ -105,8 +106,6 @@ def _drop_strays(func: Func, live: Liveness, held: dict[int, _Life]) -> None:
             for value in edge.args:
                 if value in held and stretch(value, position[block.instructions[-1]]) == -2:
                     del held[value]
-    if not live.full:
-        return
     below, values = func.cell_below, func.cell_value
     chain: list[tuple[int, int]] = []  # (cell, opcode at which it was first there)
 
@@ -153,8 +152,7 @@ def _lives(func: Func, live: Liveness) -> dict[int, _Life]:
             stop = opcode_at[min(behind, end)] - 1  # where a block begins, its edges still read the value here
             if stop not in starts:
                 stop -= 1
-            if live.full:
-                stop = max(stop, live.state_at[min(behind - 1, end)])
+            stop = max(stop, live.state_at[min(behind - 1, end)])
             if not life:
                 stop = max(stop, start + 1)
             if stop > start:

@@ -21,18 +21,19 @@ __all__ = ["Liveness", "analyse"]
 
 
 class Liveness:
-    """`uses[v]`: positions in order; `end[v]`: the last position at which it is needed, -1 never."""
+    """`uses[v]`: positions in order; `end[v]`: the last position at which it is needed, -1 never; `named_end[v]`: the
+    last at which it is needed or a state names it, whether states are kept or not."""
 
-    __slots__ = ("block_end", "block_start", "def_block", "end", "full", "opcode_at", "order", "position", "state_at", "uses")
+    __slots__ = ("block_end", "block_start", "def_block", "end", "named_end", "opcode_at", "order", "position", "state_at", "uses")
 
-    def __init__(self, count: int, blocks: int, full: bool) -> None:
-        self.full = full
+    def __init__(self, count: int, blocks: int) -> None:
         self.opcode_at: list[int] = []
         """For each opcode the position of the first instruction at or behind it."""
         self.state_at: list[int] = []
         """For each opcode where its state is looked at, or that of the last one before it that can be reached."""
         self.uses: list[list[int]] = [[] for _ in range(count)]
         self.end = [-1] * count
+        self.named_end: list[int] = []
         self.position = [-1] * count
         self.def_block = [0] * count
         self.order: list[int] = []
@@ -42,7 +43,7 @@ class Liveness:
 
 def analyse(func: Func, full: bool) -> Liveness:
     """Uses and ends of every value of a function."""
-    live = Liveness(len(func.op), len(func.blocks), full)
+    live = Liveness(len(func.op), len(func.blocks))
     position, def_block = live.position, live.def_block
     at = 0
     for number, block in enumerate(func.blocks):
@@ -63,8 +64,8 @@ def analyse(func: Func, full: bool) -> Liveness:
             live.state_at[opcode] = live.state_at[opcode - 1]
     chains = _loop_chains(func)
     _real_uses(func, live, chains)
-    if full:
-        _state_ends(func, live, chains)
+    live.named_end = live.end if full else list(live.end)
+    _state_ends(func, live, chains)
     return live
 
 
@@ -135,7 +136,7 @@ def _real_uses(func: Func, live: Liveness, chains: list[list[tuple[int, int]]]) 
 def _state_ends(func: Func, live: Liveness, chains: list[list[tuple[int, int]]]) -> None:
     """Lengthen lives by what states name."""
     starts = live.state_at
-    end = live.end
+    end = live.named_end
 
     def named(value: int, until_opcode: int) -> None:
         """States before opcode `until_opcode` name the value; the last is looked at where that opcode's code begins."""

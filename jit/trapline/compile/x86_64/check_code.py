@@ -207,7 +207,7 @@ class _CodeCheck:
         if number:
             for param, place in zip(block.params, allocation.param_places[number], strict=True):
                 slot = allocation.slot[param]
-                if slot >= 0 and place != SLOT + slot:
+                if slot >= 0 and place != SLOT + slot and param not in allocation.delivered:
                     if not stores or not self._is_store(self._effects[stores[0]], SLOT + slot, place, param):
                         raise self._fail(f"store of parameter {param} to its slot", emitted.block_offsets[number])
                     stores.pop(0)
