@@ -14,10 +14,10 @@ get registers first, and values it does not use wait in slots when registers are
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from typing import Final, NamedTuple, Protocol
 
-from trapline.compile.homes import find_homes
+from trapline.compile.homes import find_homes, find_lives
 from trapline.compile.ir import NO_TYPE, Edge, Func, Op
 from trapline.compile.liveness import Liveness
 from trapline.wasm.types import F32, F64
@@ -84,8 +84,8 @@ class Allocation:
     `steps[b]` in order; `edge_moves[b][k]` for the k-th edge; `slot[v]` or -1; `log[b]`: (number of steps before it
     holds, register, value or -1 for rubbish), the block's entry first. A value stays in a register, as far as a state
     is concerned, until something else is written there, however early the allocator gave it up. `param_places[b]`:
-    where the block finds its parameters. `delivered`: parameters in registers whose slots every edge has filled already;
-    the block stores the others.
+    where the block finds its parameters. `delivered`: parameters in registers whose slots every edge has filled
+    already; the block stores the others.
     """
 
     __slots__ = ("delivered", "edge_moves", "log", "param_places", "slot", "slot_count", "steps")
@@ -126,7 +126,8 @@ class _Allocator:
         """What the block before left in registers."""
         self._floating = [type_ in (F32, F64) for type_ in func.type]
         self._constant = [op == Op.CONST for op in func.op]
-        self._home = find_homes(func, live)
+        self._lives = find_lives(func, live)
+        self._home = find_homes(func, live, self._lives)
         self._home_slot: dict[int, int] = {}
         self._swap_slot = -1
         self._calls = [live.position[value] for value in live.order if func.op[value] in _CALLS]
@@ -144,8 +145,18 @@ class _Allocator:
         self._cursor[value] = cursor
         return uses[cursor] if cursor < len(uses) else _NEVER
 
+    def _is_alive(self, value: int, start: int) -> bool:
+        """Whether anything needs a value at the start of a block or behind it, on ways through that block."""
+        if self._live.end[value] <= start:
+            return False
+        life = self._lives.get(value)
+        if life is None:
+            return True
+        at = bisect_right(life, (start, _NEVER)) - 1
+        return at >= 0 and start < life[at][1]
+
     def _waits(self, value: int, start: int) -> bool:
-        """Whether no instruction reads a value from a position on, or a call comes before: no register helps till then."""
+        """Whether no instruction reads a value from a position on before a call does: no register helps until then."""
         reads = self._reads[value]
         at = bisect_left(reads, start)
         if at == len(reads):
@@ -341,7 +352,8 @@ class _Allocator:
             return -1
         floating = self._floating[value]
         hint = self._wanted(value, at)
-        if hint >= SLOT or hint in self._clobbered or (hint >= 0 and self._held[hint] >= 0 and (hint in ins or shape.early)):
+        held = 0 <= hint < SLOT and self._held[hint] >= 0
+        if hint >= SLOT or hint in self._clobbered or (held and (hint in ins or shape.early)):
             hint = -1
         if shape.output >= 0:
             self._vacate(shape.output, at)
@@ -408,7 +420,7 @@ class _Allocator:
         slot, header = self.out.slot, target.is_header
         entry = {}
         for register, value in enumerate(self._held):
-            if value < 0 or live.end[value] <= start:
+            if value < 0 or not self._is_alive(value, start):
                 continue
             if not header and (self._constant[value] or (slot[value] >= 0 and self._waits(value, start))):
                 continue
@@ -484,7 +496,7 @@ class _Allocator:
             spare = room - len(keep)
             for register in pool:
                 value = self._held[register]
-                if value < 0 or value in keep or live.end[value] <= first:
+                if value < 0 or value in keep or not self._is_alive(value, first):
                     continue
                 if spare > 0 and not self._constant[value]:
                     spare -= 1

@@ -4,10 +4,11 @@ Requires: SSA in its layout and its Liveness. Leaves: for each value the number 
 joined by edges and never live at the same time, so that one slot does for them.
 
 A life is a list of half-open intervals of positions. That of a value which only one local was ever given, and which is
-used only while that local holds it, is where the local holds it: on other ways through the code, however they lie in the
-layout, others may have the home. Any other value's life is all from its definition to the end that its Liveness says. A slot is right for as long as
-any state names a value in it, at every debug level.
-Lives that only touch are apart: an instruction reads before it writes, and the moves of an edge happen at once.
+used only while that local holds it, is where the local holds it: on other ways through the code, however they lie in
+the layout, others may have the home. Any other value's life is all from its definition to its end. Lives that only touch
+are apart: an instruction reads before it writes, and the moves of an edge happen at once.
+
+What a state names counts at every debug level: a slot is right for as long as any state names a value in it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from bisect import bisect_right, insort
 from trapline.compile.ir import Func, Op
 from trapline.compile.liveness import Liveness
 
-__all__ = ["find_homes"]
+__all__ = ["find_homes", "find_lives"]
 
 _Life = list[tuple[int, int]]
 _LATE = 1 << 60
@@ -31,6 +32,8 @@ class _Homes:
         self._leader = list(range(len(func.op)))
         self._lives = lives
         """Leader -> lives of its members, in order; a leader that is not here is alone and lives without holes."""
+        self._joined: set[int] = set()
+        """Leaders whose list is of several."""
 
     def leader(self, value: int) -> int:
         """The member that stands for the whole home."""
@@ -61,6 +64,9 @@ class _Homes:
                 return
             if at and many[at - 1][1] > start:
                 return
+        if b not in self._joined:
+            many = list(many)
+            self._joined.add(b)
         for life in few:
             insort(many, life)
         self._leader[a] = b
@@ -111,9 +117,11 @@ def _drop_strays(func: Func, live: Liveness, held: dict[int, _Life]) -> None:
 
     def gone(since: int, cell: int, last: int) -> None:
         value = values[cell]
-        if value in held and max(stretch(value, since), 0) != stretch(value, last):
-            if stretch(value, last) != -1:
-                del held[value]
+        if value not in held:
+            return
+        end = stretch(value, last)
+        if end not in (-1, max(stretch(value, since), 0)):
+            del held[value]
 
     last = 0
     for index, cell in enumerate(func.stack_at):
@@ -133,8 +141,8 @@ def _drop_strays(func: Func, live: Liveness, held: dict[int, _Life]) -> None:
         gone(since, old, last)
 
 
-def _lives(func: Func, live: Liveness) -> dict[int, _Life]:
-    """The lives of values that live where one local holds them, in positions."""
+def find_lives(func: Func, live: Liveness) -> dict[int, _Life]:
+    """The lives of values that live where one local holds them."""
     entering = set(func.blocks[0].params)
     held = {
         value: life
@@ -161,16 +169,15 @@ def _lives(func: Func, live: Liveness) -> dict[int, _Life]:
     return out
 
 
-def find_homes(func: Func, live: Liveness) -> list[int]:
-    """The home of every value, by the number of one of its members.
+def find_homes(func: Func, live: Liveness, lives: dict[int, _Life]) -> list[int]:
+    """The home of every value, by the number of one of its members; `lives` are those of find_lives.
 
     The values of a local come first, parameters before what is made in between; then what edges join, in inner loops
     before others.
     """
-    lives = _lives(func, live)
     by_local: dict[int, int] = {}
     values = sorted(lives, key=lambda value: func.op[value] != Op.PARAM)
-    homes = _Homes(func, live, lives)
+    homes = _Homes(func, live, dict(lives))
     for value in values:
         homes.join(value, by_local.setdefault(func.owner[value], value))
     blocks = sorted(range(len(func.blocks)), key=lambda number: -func.blocks[number].depth)

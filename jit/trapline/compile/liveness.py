@@ -24,7 +24,18 @@ class Liveness:
     """`uses[v]`: positions in order; `end[v]`: the last position at which it is needed, -1 never; `named_end[v]`: the
     last at which it is needed or a state names it, whether states are kept or not."""
 
-    __slots__ = ("block_end", "block_start", "def_block", "end", "named_end", "opcode_at", "order", "position", "state_at", "uses")
+    __slots__ = (
+        "block_end",
+        "block_start",
+        "def_block",
+        "end",
+        "named_end",
+        "opcode_at",
+        "order",
+        "position",
+        "state_at",
+        "uses",
+    )
 
     def __init__(self, count: int, blocks: int) -> None:
         self.opcode_at: list[int] = []

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
+from trapline.compile.divide import DIVISIONS, divide
 from trapline.compile.fold import COMMUTATIVE, FIRST, fold_binary, fold_unary
 from trapline.compile.ir import NO_TYPE, Block, Edge, Func, Op
 from trapline.compile.labels import Label, assigned_locals
@@ -65,9 +66,7 @@ _STORES: Final = frozenset(range(0x36, 0x3F))
 
 
 class _Lowering:
-    def __init__(
-        self, func: Func, body: SourceBody, type_: FuncType, environment: Environment, full: bool
-    ) -> None:
+    def __init__(self, func: Func, body: SourceBody, type_: FuncType, environment: Environment, full: bool) -> None:
         self._func = func
         self._body = body
         self._type = type_
@@ -184,6 +183,16 @@ class _Lowering:
                 if folded is not None:
                     return self._constant(type_, folded, pos)
         return self._value((code, *args), code, args, type_, None, pos)
+
+    def _trapping(self, code: int, args: tuple[int, ...], type_: int, pos: int) -> int:
+        """An operation that may trap, unless it is a division by a constant that says it cannot."""
+        if code in DIVISIONS and self._func.op[args[1]] == Op.CONST:
+            bits = self._func.imm[args[1]]
+            assert isinstance(bits, int)
+            quotient = divide(_Builder(self, pos), code, args[0], bits)
+            if quotient is not None:
+                return quotient
+        return self._emit(code, args, type_, None, pos)
 
     # ---- locals ----
 
@@ -501,7 +510,7 @@ class _Lowering:
                 if pure:
                     self._push(self._pure(code, args, type_, index))
                 else:
-                    self._push(self._emit(code, args, type_, None, index))
+                    self._push(self._trapping(code, args, type_, index))
             elif code == 0x21 or code == 0x22:
                 local = immediates[index]
                 assert isinstance(local, int)
@@ -603,6 +612,20 @@ class _Lowering:
         results = self._top(label.arity)
         self._emit(Op.RETURN, tuple(results), NO_TYPE, None, index)
         return False
+
+
+class _Builder:
+    """Pure operations of one opcode."""
+
+    def __init__(self, lowering: _Lowering, pos: int) -> None:
+        self._lowering = lowering
+        self._pos = pos
+
+    def constant(self, type_: int, bits: int) -> int:
+        return self._lowering._constant(type_, bits, self._pos)
+
+    def pure(self, code: int, args: tuple[int, ...], type_: int) -> int:
+        return self._lowering._pure(code, args, type_, self._pos)
 
 
 def lower(index: int, body: SourceBody, type_: FuncType, environment: Environment, full: bool) -> Func:

@@ -8,6 +8,7 @@ passes one value for each parameter; states name the values that took the place 
 
 from __future__ import annotations
 
+from trapline.compile.fold import COMMUTATIVE
 from trapline.compile.ir import Func, Op
 from trapline.compile.lower import PURE_OPS
 
@@ -77,7 +78,12 @@ def _apply(func: Func, rename: list[int], headers: list[int], incoming: dict[int
             for position, param in enumerate(block.params):
                 func.imm[param] = position
     final = [_find(rename, value) for value in range(len(rename))]
-    func.args = [tuple([final[arg] for arg in args]) for args in func.args]
+    op = func.op
+    for value, args in enumerate(func.args):
+        renamed = tuple([final[arg] for arg in args])
+        if op[value] in COMMUTATIVE and op[renamed[0]] == Op.CONST:
+            renamed = (renamed[1], renamed[0])
+        func.args[value] = renamed
     for block in func.blocks:
         for edge in block.edges:
             edge.args[:] = [final[arg] for arg in edge.args]
