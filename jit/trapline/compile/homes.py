@@ -5,8 +5,8 @@ joined by edges and never live at the same time, so that one slot does for them.
 
 A life is a list of half-open intervals of positions. That of a value which only one local was ever given, and which is
 used only while that local holds it, is where the local holds it: on other ways through the code, however they lie in
-the layout, others may have the home. Any other value's life is all from its definition to its end. Lives that only touch
-are apart: an instruction reads before it writes, and the moves of an edge happen at once.
+the layout, others may have the home. Any other value's life is all from its definition to its end. Lives that only
+touch are apart: an instruction reads before it writes, and the moves of an edge happen at once.
 
 What a state names counts at every debug level: a slot is right for as long as any state names a value in it.
 """

@@ -79,9 +79,9 @@ def _apply(func: Func, rename: list[int], headers: list[int], incoming: dict[int
                 func.imm[param] = position
     final = [_find(rename, value) for value in range(len(rename))]
     op = func.op
-    for value, args in enumerate(func.args):
-        renamed = tuple([final[arg] for arg in args])
-        if op[value] in COMMUTATIVE and op[renamed[0]] == Op.CONST:
+    for value, operands in enumerate(func.args):
+        renamed = tuple([final[operand] for operand in operands])
+        if op[value] in COMMUTATIVE and op[renamed[0]] == Op.CONST:  # as lowering has it: a constant goes second
             renamed = (renamed[1], renamed[0])
         func.args[value] = renamed
     for block in func.blocks:
