@@ -16,7 +16,7 @@ from __future__ import annotations
 from bisect import bisect_right, insort
 
 from trapline.compile.ir import Func, Op
-from trapline.compile.liveness import Liveness
+from trapline.compile.liveness import Liveness, unplaced
 
 __all__ = ["find_homes", "find_lives"]
 
@@ -166,6 +166,11 @@ def find_lives(func: Func, live: Liveness) -> dict[int, _Life]:
             if stop > start:
                 life.append((start, stop))
         out[value] = life
+    for value in unplaced(func, live):  # what states compute must be there while they do, whatever its local holds
+        first, last = opcode_at[func.pos[value]], live.named_end[value]
+        for arg in func.args[value]:
+            if arg in out and not any(start <= first and last <= stop for start, stop in out[arg]):
+                del out[arg]
     return out
 
 

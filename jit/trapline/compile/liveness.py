@@ -14,10 +14,14 @@ An operand of a C function that may answer with a trap lives past the call, so t
 
 from __future__ import annotations
 
+from typing import Final
+
 from trapline.compile.ir import Func, Op
 from trapline.compile.libcalls import may_fail
 
-__all__ = ["Liveness", "analyse"]
+__all__ = ["Liveness", "analyse", "unplaced"]
+
+_LEAVES: Final = frozenset([Op.CONST, Op.PARAM])
 
 
 class Liveness:
@@ -179,12 +183,42 @@ def _state_ends(func: Func, live: Liveness, chains: list[list[tuple[int, int]]])
         chain.extend(reversed(missing))
     while chain:
         named(func.cell_value[chain.pop()], count)
+    for value in unplaced(func, live):  # states compute it from its operands
+        for arg in func.args[value]:
+            if end[arg] < end[value]:
+                end[arg] = end[value]
     for block in func.blocks:
         for instruction in block.instructions:
             if func.op[instruction] in (Op.CALL, Op.CALL_INDIRECT):
                 # A frame that waits for a call shows the state before it, arguments included.
                 for value in func.args[instruction]:
                     end[value] = max(end[value], live.position[instruction] + 1)
+
+
+def unplaced(func: Func, live: Liveness) -> list[int]:
+    """Operations that states name and no block carries out, each before what it is computed from."""
+    op, position, end = func.op, live.position, live.named_end
+    out: list[int] = []
+    work = [value for value, last in enumerate(end) if last >= 0 and position[value] < 0 and op[value] not in _LEAVES]
+    seen = set(work)
+    waiting: dict[int, int] = {}
+    for value in work:
+        for arg in func.args[value]:
+            if position[arg] < 0 and op[arg] not in _LEAVES:
+                waiting[arg] = waiting.get(arg, 0) + 1
+                if arg not in seen:
+                    seen.add(arg)
+                    work.append(arg)
+    ready = [value for value in work if value not in waiting]
+    while ready:
+        value = ready.pop()
+        out.append(value)
+        for arg in func.args[value]:
+            if arg in waiting:
+                waiting[arg] -= 1
+                if not waiting[arg]:
+                    ready.append(arg)
+    return out
 
 
 def _opcode_positions(func: Func, live: Liveness) -> list[int]:
