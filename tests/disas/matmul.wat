@@ -154,13 +154,10 @@
 ;;     addsd xmm1, xmm0
 ;;   # 41..44 local.set 8
 ;;     add edx, 8
-;;     mov dword ptr [rbp - 0x20], edx
 ;;   # 45..48 local.set 9
 ;;     add r10d, esi
-;;     mov dword ptr [rbp - 0x28], r10d
 ;;   # 49..52 local.tee 6
 ;;     add ecx, -1
-;;     mov dword ptr [rbp - 0x40], ecx
 ;;   # 53 br_if 0
 ;;     test ecx, ecx
 ;;     je b6
@@ -168,6 +165,9 @@
 ;;     jmp b5
 ;; b6:
 ;;   # 54 end
+;;     mov dword ptr [rbp - 0x40], ecx
+;;     mov dword ptr [rbp - 0x20], edx
+;;     mov dword ptr [rbp - 0x28], r10d
 ;;     movaps xmm0, xmm1
 ;; b7:
 ;;   # 55..59 i32.add

@@ -452,7 +452,7 @@ class _Allocator:
         moves: list[tuple[int, int, int]] = []  # (to, from, value); from -1: a constant
         target = self._func.blocks[edge.target]
         start, slot = self._live.block_start[edge.target], self.out.slot
-        depth = self._func.blocks[number].depth
+        depth = min(self._func.blocks[number].depth, target.depth)
         for register, value in list(entry.items()):
             if self._place[value] == register:
                 continue

@@ -77,6 +77,9 @@ def analyse(func: Func, full: bool) -> Liveness:
     for opcode, cell in enumerate(func.stack_at):
         if cell == -2 and opcode:
             live.state_at[opcode] = live.state_at[opcode - 1]
+    for value, op in enumerate(func.op):
+        if position[value] < 0 and op not in _LEAVES:  # where it would be
+            def_block[value] = _block_at(live, live.opcode_at[func.pos[value]])
     chains = _loop_chains(func)
     _real_uses(func, live, chains)
     live.named_end = live.end if full else list(live.end)
