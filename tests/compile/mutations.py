@@ -21,7 +21,7 @@ from trapline.compile.checker_states import check_states
 from trapline.compile.frame_table import CALL, Block, FrameTable, Group, Row
 from trapline.compile.frame_table_bytes import decode, encode
 from trapline.compile.ir import Func, Op
-from trapline.compile.places import Place, Register, Slot, Unavailable
+from trapline.compile.places import Constant, Expression, Place, Register, Slot, Unavailable
 from trapline.compile.x86_64.check_code import check_code
 from trapline.compile.x86_64.emit import Emitted
 from trapline.compile.x86_64.shapes import X86_64
@@ -86,19 +86,33 @@ class Proof:
                 given_up = isinstance(one, Unavailable) and not subject.full
                 if one == other and sound != was_sound:
                     return False
-                if one != other and not given_up and not _hold_the_same(held.get(where, {}), one, other):
+                if one != other and not given_up and not _hold_the_same(subject.func, held.get(where, {}), one, other):
                     return False
         return True
 
 
-def _hold_the_same(contents: dict[int, frozenset[int]], one: Place, other: Place) -> bool:
-    if not isinstance(one, Register | Slot) or not isinstance(other, Register | Slot):
-        return False
-    first, second = (
-        contents.get(place.number if isinstance(place, Register) else SLOT + place.index, frozenset())
-        for place in (one, other)
+def _values_of(func: Func, contents: dict[int, frozenset[int]], place: Place) -> frozenset[int]:
+    """The values that a place or an expression over places may stand for."""
+    if isinstance(place, Register | Slot):
+        number = place.number if isinstance(place, Register) else SLOT + place.index
+        return contents.get(number, frozenset())
+    if isinstance(place, Constant):
+        return frozenset(v for v, op in enumerate(func.op) if op == Op.CONST and func.imm[v] == place.bits)
+    if not isinstance(place, Expression):
+        return frozenset()
+    args = [_values_of(func, contents, arg) for arg in place.args]
+    return frozenset(
+        value
+        for value, op in enumerate(func.op)
+        if op == place.op
+        and func.imm[value] == place.imm
+        and len(func.args[value]) == len(args)
+        and all(arg in values for arg, values in zip(func.args[value], args, strict=True))
     )
-    return bool(first & second)
+
+
+def _hold_the_same(func: Func, contents: dict[int, frozenset[int]], one: Place, other: Place) -> bool:
+    return bool(_values_of(func, contents, one) & _values_of(func, contents, other))
 
 
 def answers(table: FrameTable) -> dict[Any, Any]:
