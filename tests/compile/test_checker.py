@@ -55,7 +55,7 @@ def test_real_programs_are_proved(name: str, full: bool) -> None:
 def victims() -> list[Subject]:
     """Functions of some size at both levels."""
     found = []
-    for seed in range(100, 112):
+    for seed in range(100, 120):
         for full in (True, False):
             found += [
                 subject for subject in subjects(generate(seed, 40).content, full) if len(subject.body.opcodes) > 30
