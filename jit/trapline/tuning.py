@@ -47,3 +47,6 @@ THUNKS_BYTES: Final = 256 << 10
 
 CODE_BYTES_PER_BYTE: Final = 24
 """Address space a module's code reserves for each byte of its code section."""
+
+CACHE_BYTES: Final = 1 << 30
+"""How large the folder of compiled code may grow."""

@@ -6,13 +6,14 @@ and machine code in place of the core's C functions and its way to the host, whi
 
 from __future__ import annotations
 
+import bisect
 import ctypes
 import math
 import mmap
 import struct
+from collections.abc import Callable
 from typing import Any
 
-from tests.compile.ssa import Lowered
 from tests.reference.store import Function, HostFunction, Instance
 from trapline import CHECK_ADDRESS, CodeImage, Event, Fiber, StopReason, TrapCode
 from trapline.arch.x86_64.assembler import Assembler, Reg
@@ -20,16 +21,19 @@ from trapline.arch.x86_64.features import Features, host_features
 from trapline.compile import instance as block
 from trapline.compile.instance import InstanceLayout
 from trapline.compile.libcalls import Helper
-from trapline.compile.pipeline import Compiled, compile_function
+from trapline.compile.pipeline import Compiled, ModuleTypes, compile_function, to_ssa
 from trapline.compile.x86_64.emit import TrapRow
 from trapline.compile.x86_64.target import Target
 from trapline.compile.x86_64.thunks import COMPILE, HOST_CALL, LAZY_BYTES, entry_thunk, host_thunk, lazy_thunks
+from trapline.wasm.body import decode_body
 from trapline.wasm.module import Module
 from trapline.wasm.types import EXTERNREF, F32, FUNCREF, I32, FuncType
+from trapline.wasm.validate import validate_body
 
 PAGE = 65536
 RESERVED = (6 << 30) + PAGE
 TABLE_CAPACITY = 4096
+STACK_BYTES = 1 << 20
 FIRST_TYPE_NUMBER = 1000
 """Numbers of types are the process's, not the module's."""
 WORDS = {
@@ -64,11 +68,10 @@ class WasmTrap(Exception):
 class _Placed:
     """A compiled function and where it lies in the image."""
 
-    def __init__(self, offset: int, compiled: Compiled, lowered: Lowered) -> None:
+    def __init__(self, offset: int, compiled: Compiled) -> None:
         self.offset = offset
         self.compiled = compiled
         self.emitted = compiled.emitted
-        self.lowered = lowered
 
 
 class NativeInstance:
@@ -96,6 +99,7 @@ class NativeInstance:
         self.target = Target(self.layout, host_features() if features is None else features, checked)
         self.image = CodeImage(capacity_bytes=16 << 20)
         self.placed: dict[int, _Placed] = {}
+        self._by_offset: list[tuple[int, int]] = []
         self._entries: dict[FuncType, int] = {}
         self._block = (ctypes.c_uint64 * (self.layout.block_bytes // 8 + 2))()
         self.block = (ctypes.addressof(self._block) + 15) & -16
@@ -149,11 +153,12 @@ class NativeInstance:
             if self.target.checked:
                 failed = _libc.mprotect(base, len(memory.data) + 64 * PAGE, mmap.PROT_READ | mmap.PROT_WRITE)
                 assert not failed, "mprotect"
-            self._grow(len(memory.data) // PAGE)
+            self.grow(len(memory.data) // PAGE)
             ctypes.memmove(self.base, bytes(memory.data), len(memory.data))
             self._maximum = min(memory.maximum if memory.maximum is not None else 65536, memory.cap_pages)
 
-    def _grow(self, pages: int) -> None:
+    def grow(self, pages: int) -> None:
+        """The memory, by so many pages."""
         if pages:
             failed = _libc.mprotect(self.base + self.pages * PAGE, pages * PAGE, mmap.PROT_READ | mmap.PROT_WRITE)
             assert not failed, "mprotect"
@@ -191,13 +196,16 @@ class NativeInstance:
             self.write(at + block.RECORD_INDEX, index)
 
     def _compile(self, index: int) -> int:
-        lowered = Lowered(self._module, index - self._module.imported_functions, self._full)
-        compiled = compile_function(lowered.func, self._full, self.target)
+        body = decode_body(self._module, index - self._module.imported_functions)
+        validate_body(self._module, body)
+        func = to_ssa(index, body, body.type, ModuleTypes(self._module), self._full)
+        compiled = compile_function(func, self._full, self.target)
         code = bytearray(compiled.emitted.code)
         for at, type_index in compiled.emitted.type_fixups:
             struct.pack_into("<I", code, at, self._type_number(self._module.types[type_index]))
         offset = self.image.append(bytes(code))
-        self.placed[index] = _Placed(offset, compiled, lowered)
+        self.placed[index] = _Placed(offset, compiled)
+        self._by_offset.append((offset, index))
         return self.image.base + offset
 
     def _record(self, index: int) -> int:
@@ -251,6 +259,10 @@ class NativeInstance:
             else:
                 self.write(self.layout.own_global(index), word)
 
+    def set_table_count(self, index: int, count: int) -> None:
+        """A table's elements are so many; new ones are null."""
+        self._tables[index][1] = count
+
     # Calling
 
     def _entry(self, type_: FuncType) -> int:
@@ -269,15 +281,19 @@ class NativeInstance:
         ]
         buffer = (ctypes.c_uint64 * max(len(words), len(type_.results), 1))(*words)
         given = (ctypes.addressof(buffer), self._record(index))
-        return Fiber(self._entry(type_), given, signature="void(u64, u64)"), buffer
+        return Fiber(self._entry(type_), given, signature="void(u64, u64)", stack_bytes=STACK_BYTES), buffer
 
-    def call(self, index: int, arguments: tuple[Any, ...]) -> list[Any]:
-        """Results as the reference's values. Raises WasmTrap."""
+    def call(
+        self, index: int, arguments: tuple[Any, ...], on_trap: Callable[[Event], None] | None = None
+    ) -> list[Any]:
+        """Results as the reference's values. Raises WasmTrap, unless `on_trap` sees to it that the code can go on."""
         type_ = self._module.function_types[index]
         fiber, buffer = self.fiber(index, arguments)
         for event in fiber:
             if event.reason is StopReason.CHECK:
                 self._requested(event)
+            elif on_trap is not None:
+                on_trap(event)
             else:
                 raise WasmTrap(self._kind(event))
         out = []
@@ -290,14 +306,15 @@ class NativeInstance:
     # Traps
 
     def row_of(self, event: Event) -> tuple[_Placed, TrapRow]:
-        for placed in self.placed.values():
-            start = event.pc - self.image.base - placed.offset
-            if 0 <= start < len(placed.emitted.code):
-                assert start < placed.emitted.data_start, f"a trap in data: {event}"
-                rows = [row for row in placed.emitted.traps if row.offset == start and row.kind != "call"]
-                assert rows, f"a trap at {event}, which has no row"
-                return placed, rows[-1]
-        raise AssertionError(f"a trap outside of compiled code: {event}")
+        at = event.pc - self.image.base
+        position = bisect.bisect(self._by_offset, (at, 1 << 60)) - 1
+        assert position >= 0, f"a trap outside of compiled code: {event}"
+        placed = self.placed[self._by_offset[position][1]]
+        at -= placed.offset
+        assert at < placed.emitted.data_start, f"a trap outside of compiled code: {event}"
+        rows = [row for row in placed.emitted.traps if row.offset == at and row.kind != "call"]
+        assert rows, f"a trap at {event}, which has no row"
+        return placed, rows[-1]
 
     def _kind(self, event: Event) -> str:
         _, row = self.row_of(event)
@@ -325,11 +342,11 @@ class NativeInstance:
         if number == HOST_REQUEST:
             self._host(event)
             return
-        assert registers["rdi"] == self.block, "a C function gets the instance block"
         assert registers["rsp"] % 16 == 8, "a C function finds the stack aligned"
         if number >= Helper.F32_CEIL:
             self._round(event, Helper(number))
             return
+        assert registers["rdi"] == self.block, "a C function gets the instance block"
         operands = [registers[name] for name in ("rsi", "rdx", "rcx")]
         result = self._carry_out(Helper(number), operands, registers["r8"])
         _spoil(event, UNDEFINED[:3] + UNDEFINED[4:10])  # a C function keeps rbx, r12 and r13
@@ -364,15 +381,14 @@ class NativeInstance:
 
     def _round(self, event: Event, helper: Helper) -> None:
         lane = "f32" if helper < Helper.F64_CEIL else "f64"
+        bits = event.registers["xmm0"] & (0xFFFF_FFFF if lane == "f32" else 0xFFFF_FFFF_FFFF_FFFF)
         value = event.registers.lanes("xmm0", lane)[0]
         which = (helper - Helper.F32_CEIL) % 4
         if math.isfinite(value):
-            rounded = float((math.ceil, math.floor, math.trunc, round)[which](value))
-            value = math.copysign(rounded, value)
-        elif value != value:
-            return
-        packed = struct.pack("<f" if lane == "f32" else "<d", value)
-        event.registers["xmm0"] = int.from_bytes(packed, "little")
+            rounded = math.copysign((math.ceil, math.floor, math.trunc, round)[which](value), value)
+            bits = int.from_bytes(struct.pack("<f" if lane == "f32" else "<d", rounded), "little")
+        _spoil(event, UNDEFINED[:3] + UNDEFINED[4:10])
+        event.registers["xmm0"] = bits
 
     def _carry_out(self, helper: Helper, words: list[int], immediate: int) -> int:
         n = [word & 0xFFFF_FFFF for word in words]
@@ -381,7 +397,7 @@ class NativeInstance:
             before = self.pages
             if before + n[0] > self._maximum:
                 return 0xFFFF_FFFF
-            self._grow(n[0])
+            self.grow(n[0])
             return before
         if helper is Helper.MEMORY_INIT:
             data = self._reference.data[immediate]

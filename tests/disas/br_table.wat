@@ -54,7 +54,7 @@
 ;;     leave
 ;;     ret
 ;; == emit: function 1 (many), full
-;; 108 bytes, of them 28 of data
+;; 108 bytes, of them 30 of data
 ;;     test dword ptr [rsp - 0x8010], eax                  ; stack, opcode 0
 ;;     push rbp
 ;;     mov rbp, rsp
@@ -62,13 +62,11 @@
 ;;     mov qword ptr [rbp - 8], r15
 ;;   # 0..6 br_table 0 1 2 3 4 2 0 1
 ;;     cmp eax, 7
-;;     jae L0
+;;     jae b2
 ;;     lea r11, [rip + 0x31]
 ;;     movsxd r10, dword ptr [r11 + rax*4]
 ;;     add r11, r10
 ;;     jmp r11
-;; L0:
-;;     jmp b2
 ;; b1:
 ;;   # 8..9 return
 ;;     mov ecx, 0xa
@@ -92,3 +90,4 @@
 ;;     mov eax, ecx
 ;;     leave
 ;;     ret
+;;     table: b1 b2 b3 b4 b5 b3 b1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
@@ -47,6 +48,7 @@ class Config:
                      check; where the system refuses, and always with ``checked``, accesses compare with the size
     max_memory_pages no memory grows beyond so many pages of 64 KiB
     limits           sizes of modules that are accepted
+    cache            keep compiled code on disk: True for the user's cache folder, or a folder; False (the default) not
     features         instruction set extensions that code may use; those of this machine
 
     Raises FiberError for a name that is none of these.
@@ -61,6 +63,7 @@ class Config:
     max_memory_pages: int = MAX_PAGES
     limits: ImplementationLimits = DEFAULT_LIMITS
     features: Features = field(default_factory=host_features)
+    cache: bool | str | os.PathLike[str] = False
 
     def __post_init__(self) -> None:
         choose(LEVELS, self.debug, "debug")

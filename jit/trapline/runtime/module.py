@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import weakref
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,13 +12,14 @@ from trapline.compile.instance import InstanceLayout
 from trapline.compile.x86_64.target import Target
 from trapline.errors import DecodeError, TextError
 from trapline.runtime import artifact
-from trapline.runtime.engine import Engine, expected, first_time
+from trapline.runtime.cache import Cache, default_folder
+from trapline.runtime.engine import Config, Engine, expected, first_time
 from trapline.runtime.module_code import ModuleCode
 from trapline.runtime.weak import fork_lock
 from trapline.wasm.decode import decode
 from trapline.wasm.module import Module as WasmModule
 from trapline.wasm.text import parse_text
-from trapline.wasm.types import ExternKind, ExternType
+from trapline.wasm.types import Export, ExternKind, ExternType
 from trapline.wasm.validate import validate
 
 __all__ = ["ExportType", "ImportType", "Module"]
@@ -52,7 +55,7 @@ class Module:
     ([], [], True)
     """
 
-    __slots__ = ("__weakref__", "_codes", "_lock", "_ready", "decoded", "engine", "name")
+    __slots__ = ("__weakref__", "_cache", "_codes", "_exports", "_lock", "_ready", "decoded", "engine", "name")
 
     def __init__(self, engine: Engine, wasm: bytes | bytearray | memoryview | str, *, name: str | None = None) -> None:
         self._load(engine, _binary(wasm), name)
@@ -64,8 +67,11 @@ class Module:
         self.decoded: WasmModule = decode(data, engine.config.limits)
         self.name = name or self.decoded.names.module or "module"
         self._lock = fork_lock()
+        self._exports: dict[str, Export] | None = None
         self._codes: dict[bool, ModuleCode] = {}
         self._ready: dict[bool, artifact.Functions] = {}
+        cache = engine.config.cache
+        self._cache = Cache(default_folder() if cache is True else cache) if cache else None
 
     @classmethod
     def from_file(cls, engine: Engine, path: str | os.PathLike[str]) -> Module:
@@ -99,6 +105,13 @@ class Module:
         }
         return [ExportType(export.name, spaces[export.kind][export.index]) for export in self.decoded.exports]
 
+    @property
+    def exports_by_name(self) -> Mapping[str, Export]:
+        """What it exports, by name, as indices."""
+        if self._exports is None:
+            self._exports = {export.name: export for export in self.decoded.exports}
+        return self._exports
+
     def custom_sections(self, name: str) -> list[bytes]:
         """The contents of every custom section of a name."""
         return self.decoded.custom_sections(name)
@@ -113,8 +126,13 @@ class Module:
                 config = self.engine.config
                 target = Target(InstanceLayout(self.decoded), config.features, checked)
                 ready = self._ready.get(checked)
+                if ready is None and self._cache is not None:
+                    ready = self._cache.load(self.decoded.bytecode, config, checked)
                 found = ModuleCode(self.decoded, self.name, target, self.engine.full, ready)
                 self._codes[checked] = found
+                if self._cache is not None:
+                    known = 0 if ready is None else len(ready)
+                    weakref.finalize(self, _keep, self._cache, config, checked, found, known)
             return found
 
     def compile(self) -> None:
@@ -128,7 +146,7 @@ class Module:
         checked = self.engine.config.memories == "checked"
         code = self.code(checked=checked)
         functions = {defined: code.function_code(defined) for defined in range(len(self.decoded.code))}
-        return artifact.encode(self.engine.config, self.name, self.decoded.bytecode, functions)
+        return artifact.encode(self.engine.config, checked, self.name, self.decoded.bytecode, functions)
 
     @classmethod
     def deserialize(cls, engine: Engine, data: bytes) -> Module:
@@ -138,16 +156,17 @@ class Module:
         Raises DecodeError when the data is damaged. Only data that this program or one like it made may be given:
         native code is run as it is.
         """
-        found = artifact.decode(data, engine.config)
+        checked = engine.config.memories == "checked"
+        found = artifact.decode(data, engine.config, checked)
         self = cls.__new__(cls)
         self._load(engine, found.bytecode, found.name)
         validate(self.decoded, bodies=found.functions is None)
         if found.functions is not None:
-            if len(found.functions) != len(self.decoded.code):
+            if not all(0 <= defined < len(self.decoded.code) for defined in found.functions):
                 raise DecodeError(
-                    "damaged artifact", expected=f"{len(self.decoded.code)} functions", found=str(len(found.functions))
+                    "damaged artifact", expected=f"{len(self.decoded.code)} functions", found=str(max(found.functions))
                 )
-            self._ready[engine.config.memories == "checked"] = found.functions
+            self._ready[checked] = found.functions
         return self
 
     @classmethod
@@ -164,6 +183,12 @@ def _decoded(data: bytes) -> str:
         return data.decode()
     except UnicodeDecodeError as error:
         raise TextError(f"malformed UTF-8 encoding at byte {error.start:#x} of the file") from None
+
+
+def _keep(cache: Cache, config: Config, checked: bool, code: ModuleCode, known: int) -> None:
+    """The module goes, or the process ends: what was compiled since it came from the cache joins it."""
+    if len(code.ready) > known:
+        cache.store(code.module.bytecode, code.name, config, checked, dict(code.ready))
 
 
 def _binary(wasm: bytes | bytearray | memoryview | str) -> bytes:

@@ -14,7 +14,7 @@ import weakref
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from trapline import dump, tuning
-from trapline.compile.frame_table import CALL, FrameTable
+from trapline.compile.frame_table import FrameTable
 from trapline.compile.pipeline import Compiled, compile_defined, to_valid_body
 from trapline.compile.tabulate import tabulate
 from trapline.compile.x86_64.emit import TrapRow
@@ -25,6 +25,7 @@ from trapline.dump import Stage, Watch
 from trapline.errors import WasmFrameInfo
 from trapline.runtime.code import CodeImage, Mapped
 from trapline.runtime.engine import type_number
+from trapline.runtime.function_code import FIXUP, FunctionCode
 from trapline.runtime.weak import Members, fork_lock
 from trapline.wasm.body import Body
 from trapline.wasm.module import Module as WasmModule
@@ -32,20 +33,11 @@ from trapline.wasm.module import Module as WasmModule
 if TYPE_CHECKING:
     from trapline.runtime.instance import Instance
 
-__all__ = ["FunctionCode", "ModuleCode", "ModuleImage", "Place"]
+__all__ = ["ModuleCode", "ModuleImage", "Place", "place_of"]
 
 _OFFSET: Final = operator.itemgetter(0)
 _BODIES: Final = 32
 """Decoded bodies kept for looking places up."""
-
-
-class FunctionCode(NamedTuple):
-    """A compiled function as it is kept and stored: machine code, rows by offset, where type numbers go."""
-
-    code: bytes
-    rows: tuple[TrapRow, ...]
-    type_fixups: tuple[tuple[int, int], ...]
-    data_bytes: int
 
 
 class Place(NamedTuple):
@@ -75,7 +67,8 @@ class ModuleCode:
         self.full = full
         self.layout = target.layout
         self._lock = fork_lock()
-        self._ready = {} if ready is None else ready
+        self.ready: dict[int, FunctionCode] = {} if ready is None else ready
+        """By defined index: the functions that are compiled, or came with an artifact."""
         self._entries: list[int] = [0] * len(module.code)
         self._placed: list[tuple[int, int, FunctionCode]] = []
         """(offset, defined index, code) by offset; whole rows, since a signal may raise between any two steps."""
@@ -98,12 +91,9 @@ class ModuleCode:
 
     def function_code(self, defined: int, watch: Watch | None = None) -> FunctionCode:
         """A function's code before it has a place."""
-        found = self._ready.get(defined)
+        found = self.ready.get(defined)
         if found is None:
-            emitted = self.compiled(defined, watch).emitted
-            rows = tuple(sorted(emitted.traps, key=lambda row: row.offset))
-            data_bytes = len(emitted.code) - emitted.data_start
-            found = FunctionCode(emitted.code, rows, tuple(emitted.type_fixups), data_bytes)
+            found = self.ready[defined] = FunctionCode.of(self.compiled(defined, watch).emitted)
         return found
 
     def entry(self, index: int) -> int:
@@ -115,7 +105,7 @@ class ModuleCode:
             watch = dump.watch(index, self.module)
             found = self.function_code(defined, watch)
             code = bytearray(found.code)
-            for offset, type_index in found.type_fixups:
+            for offset, type_index in FIXUP.iter_unpack(found.fixups):
                 struct.pack_into("<I", code, offset, type_number(self.module.types[type_index]))
             offset = self.image.append(bytes(code), data_bytes=found.data_bytes)
             bisect.insort(self._placed, (offset, defined, found), key=_OFFSET)
@@ -152,25 +142,15 @@ class ModuleCode:
         return Place(self, self.module.imported_functions + defined, offset - start)
 
     def _code_of(self, function: int) -> FunctionCode:
-        entry = self._entries[function - self.module.imported_functions] - self.image.base
-        return self._placed[bisect.bisect_left(self._placed, entry, key=_OFFSET)][2]
+        return self.ready[function - self.module.imported_functions]
 
     def machine_code(self, function: int) -> bytes:
         """The bytes of a compiled function (imports counted)."""
         return self._code_of(function).code
 
     def row(self, place: Place, waits: bool) -> TrapRow | None:
-        """The trap row at a place: that of a call where the frame `waits` for one, else that of what may trap there.
-
-        Of several the last, which is the innermost operation's.
-        """
-        rows = self._code_of(place.function).rows
-        at = bisect.bisect_right(rows, place.offset, key=lambda row: row.offset) - 1
-        while at >= 0 and rows[at].offset == place.offset:
-            if (rows[at].kind == CALL) is waits:
-                return rows[at]
-            at -= 1
-        return None
+        """The trap row at a place; `waits` as of `FunctionCode.row`."""
+        return self._code_of(place.function).row(place.offset, waits)
 
     def table(self, function: int) -> FrameTable:
         """The frame table of a function (imports counted), made anew when it is not at hand."""

@@ -10,6 +10,7 @@ block come moves, then trap instructions, then data: jump tables and constants.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -69,13 +70,15 @@ class Emitted:
     stops           (offset, opcode index) by offset
     traps           rows in the order of emission
     block_offsets   of each block: where it begins; parameters are stored to their slots before its first step
-    step_offsets    of each block: where each step begins, then where the last one ends
+    step_offsets    of each block: where each step begins, then where the last one ends. A move without bytes has become
+                    part of the instruction behind it: its register does not hold the value in between
     edge_offsets    of each block, for each of its edges: [start, stop) of the moves and of the jump behind them, in
                     line (then within the last step) or out of line; empty for an edge that is only a branch
     type_fixups     (offset of 4 bytes that become the type's number when the code is placed, type index)
     dispatches      [start, stop): code that has an address of this copy of the code in a register and jumps there; who
                     moves a pc from one copy to another moves one in here to the start
     data_start      from here on no byte is an instruction
+    jump_tables     (offset, entries): entries of 4 bytes, signed, the distance of an instruction from the table's start
     frame_bytes     what the function takes of the stack below the caller's rbp
     """
 
@@ -88,6 +91,7 @@ class Emitted:
     type_fixups: list[tuple[int, int]]
     dispatches: list[tuple[int, int]]
     data_start: int
+    jump_tables: list[tuple[int, int]]
     frame_bytes: int
 
 
@@ -181,6 +185,7 @@ class _Emitter(Calls):
             [(starts[piece + 1] - 4, type_) for piece, type_ in self.type_uses],
             [(starts[first], starts[last]) for first, last in self._dispatches],
             data_start,
+            [(self.a.offset(table), len(ways)) for table, ways in self._tables],
             self._frame_bytes + 8,
         )
 
@@ -234,7 +239,8 @@ class _Emitter(Calls):
             self.a.bind(self._labels[number])
             if number:
                 for param, place in zip(block.params, self._allocation.param_places[number], strict=True):
-                    self._stored(param, place)
+                    if param not in self._allocation.delivered:
+                        self._stored(param, place)
             self._stops.append((len(pieces), block.start_pos))
         last = block.start_pos
         self.block_number = number
@@ -329,6 +335,13 @@ class _Emitter(Calls):
             if edges[0].target == number + 1:
                 self.a.jcc_l(holds ^ 1, self._way(number, 1))
                 self._fall(number, 0)
+            elif edges[0].target <= number and self._allocation.edge_moves[number][0]:
+                # The way back makes its moves in line: one taken jump a round, not two.
+                onwards = self.a.label()
+                self.a.jcc_l(holds ^ 1, onwards)
+                self._fall(number, 0)
+                self.a.bind(onwards)
+                self._fall(number, 1)
             else:
                 self.a.jcc_l(holds, self._way(number, 0))
                 self._fall(number, 1)
@@ -353,11 +366,12 @@ class _Emitter(Calls):
         self._fall(number, default)
 
     def _table_jump(self, number: int, selector: int, default: int) -> None:
-        """A table of distances from its own start; what does not fit in there goes on in line."""
+        """A table of distances from its own start; whatever is beyond it goes along the last way."""
         a = self.a
         table, beyond = a.label(), a.label()
+        falls = bool(self._allocation.edge_moves[number][default])
         a.cmp32_ri(selector, default)
-        a.jcc_l(Condition.AE, beyond)
+        a.jcc_l(Condition.AE, beyond if falls else self._way(number, default))
         start = len(a._pieces)
         a.lea64_rp(SCRATCH, table)
         a.movsxd64_32_rx(SWITCH_SCRATCH, SCRATCH, selector, 4, 0)
@@ -365,8 +379,9 @@ class _Emitter(Calls):
         a.jmp_r(SCRATCH)
         self._dispatches.append((start, len(a._pieces)))
         self._tables.append((table, [self._way(number, way) for way in range(default)]))
-        a.bind(beyond)
-        self._fall(number, default)
+        if falls:
+            a.bind(beyond)
+            self._fall(number, default)
 
     def _condition(self, step: Step) -> int:
         """Sets the flags for a BRANCH; the condition code under which it goes along its first edge."""
@@ -385,7 +400,7 @@ class _Emitter(Calls):
 
     def _operation(self, step: Step, op: int) -> None:
         if op >= 0x45:
-            self._numeric(step, op)
+            _NUMERIC[op](self, step, op)
         elif 0x28 <= op <= 0x3E:
             self.access(step, op)
         elif op == _SELECT:
@@ -404,40 +419,10 @@ class _Emitter(Calls):
             self.library(step)
         elif op == Op.RESULT:
             self.result(step)
+        elif op == Op.COPY:
+            pass  # its operand is in its register already
         else:
             self.instance(step, op)
-
-    def _numeric(self, step: Step, op: int) -> None:
-        if op >= 0xFC00:
-            self.saturate(step, op)
-        elif op in (0x6A, 0x6B, 0x71, 0x72, 0x73, 0x7C, 0x7D, 0x83, 0x84, 0x85):
-            self.alu(step, op)
-        elif op in (0x6C, 0x7E):
-            self.multiply(step, op)
-        elif 0x74 <= op <= 0x78 or 0x86 <= op <= 0x8A:
-            self.shift(step, op)
-        elif 0x6D <= op <= 0x70 or 0x7F <= op <= 0x82:
-            self.divide(step, op)
-        elif 0x46 <= op <= 0x4F or 0x51 <= op <= 0x5A:
-            self.comparison(step, op)
-        elif 0x5B <= op <= 0x66:
-            self.compare_floats(step, op)
-        elif 0x92 <= op <= 0x95 or 0xA0 <= op <= 0xA3:
-            self.arithmetic(step, op)
-        elif op in (0x96, 0x97, 0xA4, 0xA5):
-            self.extreme(step, op)
-        elif op in (0x98, 0xA6):
-            self.copysign(step, op)
-        elif op in (0x8B, 0x8C, 0x99, 0x9A):
-            self.sign(step, op)
-        elif 0x8D <= op <= 0x91 or 0x9B <= op <= 0x9F:
-            self.unary_float(step, op)
-        elif op in (0xA8, 0xA9, 0xAA, 0xAB, 0xAE, 0xAF, 0xB0, 0xB1):
-            self.truncate(step, op)
-        elif 0xB2 <= op <= 0xBB:
-            self.convert(step, op)
-        else:
-            self.unary(step, op)
 
     def _select(self, step: Step) -> None:
         _, second, condition = step.ins
@@ -450,6 +435,31 @@ class _Emitter(Calls):
             a.bind(keep)
         else:
             a.cmove64_rr(step.out, second)
+
+
+def _numeric_methods() -> dict[int, Callable[[_Emitter, Step, int], None]]:
+    rows: list[tuple[Callable[[_Emitter, Step, int], None], Iterable[int]]] = [
+        (_Emitter.unary, (0x45, 0x50, 0x67, 0x68, 0x69, 0x79, 0x7A, 0x7B, 0xA7, 0xAC, 0xAD, *range(0xBC, 0xC5), 0xD1)),
+        (_Emitter.comparison, (*range(0x46, 0x50), *range(0x51, 0x5B))),
+        (_Emitter.compare_floats, range(0x5B, 0x67)),
+        (_Emitter.alu, (0x6A, 0x6B, 0x71, 0x72, 0x73, 0x7C, 0x7D, 0x83, 0x84, 0x85)),
+        (_Emitter.multiply, (0x6C, 0x7E)),
+        (_Emitter.divide, (*range(0x6D, 0x71), *range(0x7F, 0x83))),
+        (_Emitter.shift, (*range(0x74, 0x79), *range(0x86, 0x8B))),
+        (_Emitter.sign, (0x8B, 0x8C, 0x99, 0x9A)),
+        (_Emitter.unary_float, (*range(0x8D, 0x92), *range(0x9B, 0xA0))),
+        (_Emitter.arithmetic, (*range(0x92, 0x96), *range(0xA0, 0xA4))),
+        (_Emitter.extreme, (0x96, 0x97, 0xA4, 0xA5)),
+        (_Emitter.copysign, (0x98, 0xA6)),
+        (_Emitter.truncate, (0xA8, 0xA9, 0xAA, 0xAB, 0xAE, 0xAF, 0xB0, 0xB1)),
+        (_Emitter.convert, range(0xB2, 0xBC)),
+        (_Emitter.saturate, range(0xFC00, 0xFC08)),
+    ]
+    return {op: method for method, ops in rows for op in ops}
+
+
+_NUMERIC: Final = _numeric_methods()
+"""Numeric opcode -> what emits it."""
 
 
 def emit(func: Func, allocation: Allocation, target: Target, anchors: bool = False) -> Emitted:
