@@ -161,6 +161,23 @@ def test_annotations_that_are_words() -> None:
     assert instance(text, [host]).exports.g() == 8
 
 
+class Unequal:
+    """A callable that can neither be hashed nor compared."""
+
+    def __eq__(self, other: object) -> bool:
+        raise ValueError
+
+    def __hash__(self) -> int:
+        raise ValueError
+
+    def __call__(self) -> None:
+        pass
+
+
+def test_callables_that_cannot_be_looked_up() -> None:
+    assert instance(CALLS, [Unequal()]).exports.g() is None
+
+
 def test_unknown_imports_trap_with_frames() -> None:
     linker = Linker()
     linker.define_unknown_imports_as_traps()

@@ -230,7 +230,7 @@ def annotated_type(function: Callable[..., Any]) -> tuple[bool, Annotated | None
         found = _annotated.get(function)
         if found is None:
             found = _annotated[function] = _read_annotations(function)
-    except TypeError:  # no weak reference to it, or no hash
+    except Exception:  # no weak reference to it, no hash, or one of the user's own that fails
         return _read_annotations(function)
     return found
 
