@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from trapline.cli import program
 from trapline.cli.level import LEVEL
 from trapline.cli.options import Command, Kind, Option, Parsed, Positional, Setting, UsageError, nearest
-from trapline.errors import FiberError, LinkError, TraplineError, WasmTrap
+from trapline.errors import ExitTrap, FiberError, LinkError, TraplineError, WasmTrap
 from trapline.wasm.types import PAGE_BYTES, FuncType
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from trapline.runtime.module import Module
     from trapline.runtime.store import Store
     from trapline.runtime.wasm_trap import TrapEvent
-    from trapline.wasi import WasiConfig, WasiExit
+    from trapline.wasi import WasiConfig
 
 __all__ = ["COMMAND", "config_of"]
 
@@ -193,10 +193,8 @@ def _wasi_config(argv: list[str], environment: dict[str, str], folders: list[tup
 
     config = WasiConfig()
     config.argv = argv
-    config.env = list(environment.items())
-    config.inherit_stdin()
-    config.inherit_stdout()
-    config.inherit_stderr()
+    config.env = environment
+    config.inherit_stdio()
     for host, guest in folders:
         config.preopen_dir(host, guest)
     return config
@@ -246,11 +244,7 @@ def _run(parsed: Parsed) -> int:
     store, linker = Store(engine), Linker(engine)
     preloads = [(name, other, program.load(engine, other)) for name, other in _preloads(parsed)]
     module = program.load(engine, file)
-    ended: tuple[type[WasiExit], ...] = ()
     if any(_wants_wasi(one) for one in (module, *(other for _, _, other in preloads))):
-        from trapline import wasi
-
-        ended = (wasi.WasiExit,)
         name = parsed.text("argv0") or os.path.basename(file)
         argv = [name, *(() if invoke is not None else words)]
         linker.define_wasi(_wasi_config(argv, environment, folders))
@@ -267,8 +261,8 @@ def _run(parsed: Parsed) -> int:
             if invoke is None:
                 return _start(linker, store, module, file)
             return _invoke(linker, store, module, file, invoke, words)
-    except ended as exit_:
-        return exit_.code
+    except ExitTrap as ended:
+        return ended.code
     except WasmTrap as trap:
         sys.stdout.flush()
         print(traps.report or f"trap: {trap}", file=sys.stderr)
