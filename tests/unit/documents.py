@@ -55,7 +55,7 @@ def blocks(path: Path) -> list[Block]:
         said = _said(code)
         if number + 1 < len(fenced) and fenced[number + 1][1] == "text":
             said += [line.strip() for line in fenced[number + 1][2].splitlines() if line.strip()]
-        alone = re.search(r"^(import|from|.*,) trapline\b", code, re.MULTILINE) is not None
+        alone = re.search(r"^(import|from) (\w+, )*trapline\b", code, re.MULTILINE) is not None
         script = code if alone else script + code
         expected = (*(() if alone else expected), *said)
         line = text.count("\n", 0, match.start()) + 1

@@ -6,25 +6,25 @@ without WebAssembly; `build.py` makes the program and the pictures.
 
 from __future__ import annotations
 
-import argparse
 import platform
 import sys
 from pathlib import Path
-from typing import Any
 
 from trapline.cli.demo import core
 from trapline.cli.demo.any_file import read_any
 from trapline.cli.demo.play import play
 from trapline.cli.demo.screen import Screen
+from trapline.cli.options import Command, Kind, Option, Parsed
 
-__all__ = ["add_command"]
+__all__ = ["COMMAND"]
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(parsed: Parsed) -> int:
     """Play the demo; returns the exit status."""
     screen = Screen()
-    path: Path | None = arguments.input
-    if arguments.core:
+    given = parsed.text("input")
+    path = None if given is None else Path(given)
+    if parsed.flag("core"):
         return core.run(screen, path)
     if platform.machine() != "x86_64":
         print("trapline demo: WebAssembly is compiled for x86-64 only; here is the native core.", file=sys.stderr)
@@ -32,20 +32,21 @@ def run(arguments: argparse.Namespace) -> int:
     return play(screen) if path is None else read_any(screen, path)
 
 
-def add_command(commands: Any) -> None:
-    """Add `demo` to the command line."""
-    parser = commands.add_parser(
-        "demo",
-        help="a C program that traps on a damaged file, is looked into, mended, and goes on",
-        description="Run an image decoder with three bugs, compiled to WebAssembly, on a file that finds them all.",
-    )
-    parser.add_argument(
-        "--core", action="store_true", help="show the native trap core instead: registers, breakpoints, steps"
-    )
-    parser.add_argument(
-        "--input",
-        type=Path,
-        metavar="FILE",
-        help="another file for the decoder (any bytes will do); with --core, what the checksum runs over",
-    )
-    parser.set_defaults(run=run)
+COMMAND = Command(
+    "demo",
+    "a C program that traps on a damaged file, is looked into, mended and resumed",
+    run,
+    options=(
+        Option(
+            ("--input",),
+            "another file for the program; any bytes will do (with --core: what the checksum runs over)",
+            Kind.FILE,
+        ),
+        Option(("--core",), "show the native trap core instead: registers, breakpoints, steps", Kind.FLAG),
+    ),
+    description="Run an image decoder with three bugs, compiled to WebAssembly, on a file that finds all of them.",
+    examples=(
+        ("trapline demo", "the whole story, in about a second"),
+        ("trapline demo --input picture.qoi", "the same program on a file of your own"),
+    ),
+)

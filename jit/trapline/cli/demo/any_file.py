@@ -13,7 +13,7 @@ from typing import Final
 
 from trapline.cli.demo import program
 from trapline.cli.demo.program import Run
-from trapline.cli.demo.report import Report, full_reason
+from trapline.cli.demo.report import Report
 from trapline.cli.demo.screen import Screen
 from trapline.errors import CallError, FiberError, MemoryAccessError, TraplineError, WasmTrap, WasmTrapCode
 from trapline.runtime.module import Module
@@ -57,12 +57,6 @@ def _mend(event: TrapEvent, run: Run) -> str:
     return "passed over"
 
 
-def _show(screen: Screen, report: Report, event: TrapEvent) -> None:
-    report.reason(event)
-    report.source(event, 1)
-    report.backtrace(event)
-
-
 def _run(screen: Screen, report: Report, run: Run) -> tuple[str, int]:
     """Run the program to its end or to a limit; returns how it ended, in words, and how many traps there were."""
     call = run.start()
@@ -79,15 +73,15 @@ def _run(screen: Screen, report: Report, run: Run) -> tuple[str, int]:
             if traps > _MOST_TRAPS or time.monotonic() > deadline:
                 continue
             if traps <= _SHOWN:
-                screen.say()
-                _show(screen, report, event)
+                report.brief(event)
             try:
                 done = _mend(event, run)
             except FiberError as error:
-                screen.say(f"{full_reason(event)}: {error}", "dim")
+                screen.say(str(error), "dim")
                 continue
             if traps <= _SHOWN:
                 screen.say(f"=> {done}", "good")
+                screen.say()
         words = program.STATUS.get(call.result, f"status {call.result}")
     except WasmTrap as trap:
         limit = time.monotonic() > deadline or traps > _MOST_TRAPS
@@ -112,17 +106,17 @@ def read_any(screen: Screen, path: Path) -> int:
     run = Run(engine, module, data, _COLUMNS, _rows(data))
     screen.act(f"thumbnail.c reads {path.name} ({len(data):,} bytes)")
     start = time.perf_counter()
-    words, traps = _run(screen, Report(screen, module), run)
+    words, traps = _run(screen, Report(screen), run)
     spent_s = time.perf_counter() - start
     if traps > _SHOWN:
-        screen.say()
         screen.say(f"... and {traps - _SHOWN:,} more traps.")
     rows = run.pixels()
     if any(pixel != (0, 0, 0) for row in rows for pixel in row):
-        screen.say()
+        if traps > _SHOWN:
+            screen.say()
         for line in screen.picture(rows):
             screen.say(line)
-    screen.say()
+        screen.say()
     image = run.image
     screen.say(f"{words}: {image.width:,} x {image.height:,} pixels, {traps:,} traps, {spent_s:.2f} s", "good")
     return 0

@@ -42,7 +42,7 @@ class _Play:
         self._module = Module(self._engine, wasm, name="thumbnail.wasm")
         self._loaded_s = time.perf_counter() - start
         self._wasm_bytes = len(wasm)
-        self._report = Report(screen, self._module)
+        self._report = Report(screen)
 
     # ---- 1 ----
 
@@ -130,16 +130,8 @@ class _Play:
         mend(event, run)
 
     def _first(self, event: TrapEvent, run: Run, mend: mends.Mend) -> None:
-        screen, report = self._screen, self._report
-        report.reason(event)
-        screen.say()
-        report.source(event)
-        screen.say()
-        report.backtrace(event)
-        screen.say()
-        report.memory(event)
-        screen.say()
-        report.machine(event)
+        screen = self._screen
+        self._report.full(event)
         screen.say()
         image = run.image
         room, wanted = image.channels * image.width * image.height, 4 * image.width * image.height
@@ -154,23 +146,16 @@ class _Play:
 
     def _next(self, event: TrapEvent, run: Run, mend: mends.Mend) -> None:
         screen, report = self._screen, self._report
+        operands = event.frames[0].operands
         if event.reason is WasmTrapCode.UNDEFINED_ELEMENT:
             screen.act("It goes on, to the next bug, and the next")
-            report.reason(event)
-            screen.say()
-            report.source(event, 1)
-            screen.say()
-            operand = event.frames[0].operands[-1]
-            screen.say(f"A table of two, and entry {run.image.colour_space} of it was called: found {operand} there.")
+            report.brief(event)
+            entry, found = run.image.colour_space, operands[-1]
+            screen.say(f"A table of two functions, and entry {entry} was called. What lies there is {found}.")
         else:
             screen.say()
-            report.reason(event)
-            screen.say()
-            report.source(event, 1)
-            screen.say()
-            caller = event.frames[1]
-            operands = " / ".join(str(value) for value in event.frames[0].operands)
-            screen.say(f"{operands}, for {caller.info.label}() at {report.place(caller.info)}: no pixels in that box.")
+            report.brief(event)
+            screen.say(f"{operands[0]} / {operands[1]}, for {report.place(event, 1)}: a box without pixels.")
         self._mend(mend, event, run)
 
     # ---- 5 ----
