@@ -10,13 +10,15 @@ from __future__ import annotations
 import io
 import re
 import tokenize
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["ROOT", "Block", "blocks", "compare"]
+__all__ = ["ROOT", "Block", "blocks", "compare", "module_of", "with_dumps"]
 
 ROOT = Path(__file__).resolve().parents[2]
-_FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+_FENCED = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+_DUMP = re.compile(r"^```dump (\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
 class Block(NamedTuple):
@@ -61,6 +63,18 @@ def blocks(path: Path) -> list[Block]:
         line = text.count("\n", 0, match.start()) + 1
         found.append(Block(f"{path.relative_to(ROOT)}:{line}", code, script, expected))
     return found
+
+
+def module_of(path: Path) -> str:
+    """The first module in a file's Python blocks, in the text format."""
+    found = re.search(r'"""\n(\(module.*?)"""', path.read_text(encoding="utf-8"), re.DOTALL)
+    assert found is not None, f"{path.name} has no module"
+    return found[1]
+
+
+def with_dumps(text: str, dump: Callable[[str], str]) -> str:
+    """A file's text with its blocks marked `dump STAGE` replaced by what `dump` gives for the stage."""
+    return _DUMP.sub(lambda match: f"```dump {match[1]}\n{dump(match[1])}```", text)
 
 
 def compare(block: Block, output: str) -> None:

@@ -127,6 +127,9 @@ def test_files_that_are_no_pictures(tmp_path: Path) -> None:
     done = demo("--input", str(tmp_path / "absent"))
     assert done.returncode == 1
     assert "No such file" in done.stderr
+    done = demo("--input", "/dev/zero")
+    assert done.returncode == 1
+    assert "more than 67,108,864 bytes" in done.stderr
 
 
 def read(path: Path, data: bytes, capsys: pytest.CaptureFixture[str]) -> str:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.documents import ROOT, Block, blocks, compare
+from tests.unit.documents import ROOT, Block, blocks, compare, module_of, with_dumps
+from trapline.cli import main
 
 README = ROOT / "README.md"
 GUIDE = sorted((ROOT / "docs").glob("*.md"))
@@ -17,6 +18,25 @@ def test_block(block: Block, run_python) -> None:
     ending = run_python(block.script)
     assert ending.returncode == 0, ending
     compare(block, ending.stdout)
+
+
+def test_dumps_are_what_the_compiler_makes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], blessing: bool
+) -> None:
+    """`make bless` writes them anew."""
+    page = ROOT / "docs" / "inside.md"
+    file = tmp_path / "module.wat"
+    file.write_text(module_of(page), encoding="utf-8")
+
+    def dump(stage: str) -> str:
+        assert main(["dump", str(file), "--stage", stage]) == 0
+        return capsys.readouterr().out.partition("\n")[2]
+
+    text = page.read_text(encoding="utf-8")
+    found = with_dumps(text, dump)
+    if blessing:
+        page.write_text(found, encoding="utf-8")
+    assert found == text or blessing
 
 
 @pytest.mark.parametrize("path", [README, *GUIDE], ids=lambda path: path.name)

@@ -95,12 +95,12 @@ def _run(screen: Screen, report: Report, run: Run) -> tuple[str, int]:
 def read_any(screen: Screen, path: Path) -> int:
     """Run the program on a file and draw what came of it; returns the exit status. Raises TraplineError."""
     try:
-        size_bytes = path.stat().st_size
-        if size_bytes > _MOST_BYTES:
-            raise TraplineError(f"{path}: found {size_bytes:,} bytes, expected {_MOST_BYTES:,} at most")
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(_MOST_BYTES + 1)
     except OSError as error:
         raise TraplineError(f"{path}: {error.strerror}") from None
+    if len(data) > _MOST_BYTES:
+        raise TraplineError(f"{path}: found more than {_MOST_BYTES:,} bytes, the most that is read")
     engine = program.engine()
     module = Module(engine, program.wasm(), name="thumbnail.wasm")
     run = Run(engine, module, data, _COLUMNS, _rows(data))
