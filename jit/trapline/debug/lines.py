@@ -34,7 +34,9 @@ _IS_STATEMENT, _PROLOGUE_ENDS = 1, 2
 
 
 class SourceLine(NamedTuple):
-    """A place in a source: `file` as far as the compiler tells its folder, `line` and `column` from 1 (column 0: unknown).
+    """A place in a source: `file` as far as the compiler tells its folder; `line` and `column` count from 1.
+
+    `column` is 0 where it is not known.
 
     >>> str(SourceLine("/src/sum.c", 12, 7)), str(SourceLine("sum.c", 12, 0))
     ('/src/sum.c:12:7', 'sum.c:12')
