@@ -113,7 +113,8 @@ def _execute(argv: Sequence[str]) -> int:
             return 0
         return table.run(parsed)
     except UsageError as error:
-        raise UsageError(f"{named}: {error} (trapline {named} --help tells more)") from None
+        more = "" if "help" in str(error) else f" (trapline {named} --help tells more)"
+        raise UsageError(f"{named}: {error}{more}") from None
 
 
 def main(argv: Sequence[str] | None = None) -> int:

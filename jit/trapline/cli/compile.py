@@ -124,8 +124,9 @@ COMMAND: Final = Command(
     ),
     description=(
         "Validate and compile every function of a module, and write the native code with the module to a file that "
-        "trapline run starts without compiling. An artifact is for this version of trapline and this processor; elsewhere "
-        "it is compiled anew from the module that it holds. Run only artifacts that you trust: their code is run as it is."
+        "trapline run starts without compiling. An artifact is for this version of trapline and this processor; "
+        "elsewhere it is compiled anew from the module that it holds. Run only artifacts that you trust: their code is "
+        "run as it is."
     ),
     examples=(
         ("trapline compile app.wasm", "writes app.cwasm"),

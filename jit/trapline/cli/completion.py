@@ -166,9 +166,7 @@ def _fish(tables: list[Command]) -> str:
             words = _words(option)
             value = " -x -a " + _fish_quoted(" ".join(words)) if words else " -r" if _takes_value(option) else ""
             lines.append(f"{seen} {names}{value} -d {_fish_quoted(option.help)}")
-        for one in table.positionals:
-            if one.choices:
-                lines.append(f"{seen} -f -a {_fish_quoted(' '.join(one.choices))}")
+        lines += [f"{seen} -f -a {_fish_quoted(' '.join(one.choices))}" for one in table.positionals if one.choices]
     return "\n".join(lines)
 
 

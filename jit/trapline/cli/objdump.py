@@ -4,10 +4,10 @@
     0x61  i32.const 4      |                          | stack rax
     0x63  i32.add          |     lea ecx, [rax + 4]   | stack rax, 4
 
-Left the opcode with its byte in the module. In the middle the instructions that belong to it: those from its stop point
-to the next one. Right the state before the opcode: the locals that have moved since the line above, then the operands,
-each a register, `[k]` for a slot of the frame, `arg k` for a word of arguments, a constant, or what it would be computed
-from. There are no addresses of this process.
+Left the opcode with its byte in the module. In the middle the instructions that belong to it: those from its stop
+point to the next one. Right the state before the opcode: the locals that have moved since the line above, then the
+operands, each a register, `[k]` for a slot of the frame, `arg k` for a word of arguments, a constant, or what it would
+be computed from. There are no addresses of this process.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from trapline.errors import TraplineError
 if TYPE_CHECKING:
     from trapline.cli.style import Style
     from trapline.compile.frame_table import FrameTable
+    from trapline.compile.print_code import Line
     from trapline.compile.x86_64.target import Target
     from trapline.wasm.body import Body
     from trapline.wasm.module import Module
@@ -83,7 +84,7 @@ class _States:
 
 def _function_lines(module: Module, index: int, full: bool, target: Target, style: Style) -> Iterator[str]:
     from trapline.compile.pipeline import compile_defined
-    from trapline.compile.print_code import Line, code_lines
+    from trapline.compile.print_code import code_lines
     from trapline.compile.tabulate import tabulate
     from trapline.compile.x86_64.shapes import X86_64
     from trapline.wasm.body import decode_body
@@ -96,7 +97,8 @@ def _function_lines(module: Module, index: int, full: bool, target: Target, styl
     table = tabulate(compiled.func, compiled.allocation, compiled.emitted, body, machine, full)
     emitted = compiled.emitted
     declared = body.locals[body.param_count :]
-    yield style.name(f"{shown_name(module, index)}: {body.type}" + (f", locals {type_list(declared)}" if declared else ""))
+    locals_ = f", locals {type_list(declared)}" if declared else ""
+    yield style.name(f"{shown_name(module, index)}: {body.type}{locals_}")
     data_bytes = len(emitted.code) - emitted.data_start
     yield style.dim(
         f"bytes {body.start:#x} to {body.stop:#x} of the module; {emitted.data_start} bytes of code"
@@ -119,7 +121,7 @@ def _function_lines(module: Module, index: int, full: bool, target: Target, styl
     yield from _side_by_side(rows, group, style)
     left_out = len(opcodes) - len({opcode for found in stops.values() for opcode in found})
     if left_out:
-        yield style.dim(f"{left_out} opcodes cannot be reached and have no code")
+        yield style.dim(f"{left_out} unreachable opcode{'s' * (left_out != 1)} without code")
 
 
 def _side_by_side(rows: list[_Row], group: list[Line], style: Style) -> Iterator[str]:
@@ -169,8 +171,8 @@ COMMAND: Final = Command(
     options=(FUNCTION, DEBUG),
     description=(
         "Print each function of a module: its opcodes with their bytes in the module, the instructions that belong to "
-        "them, and where every local and operand is before each opcode: a register, [k] for a slot of the frame, arg k for "
-        "a word of arguments, a constant, or (operation ...) for what would be computed. Nothing is run."
+        "them, and where every local and operand is before each opcode: a register, [k] for a slot of the frame, arg k "
+        "for a word of arguments, a constant, or (operation ...) for what would be computed. Nothing is run."
     ),
     examples=(
         ("trapline objdump -f fib fib.wasm", "one function"),

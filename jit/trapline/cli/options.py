@@ -1,6 +1,6 @@
 """The tables that commands are made of: each is parser, help and shell completion in one.
 
-A `Command` has `Option`s; an option may be a family of `Setting`s, as in `-W max-wasm-stack=65536,unknown-imports-trap`.
+A `Command` has `Option`s; an option may be a family of `Setting`s, as in `-W max-wasm-stack=64K,unknown-imports-trap`.
 `parse` reads a command line by them, `help_text` (cli/help.py) and `script` (cli/completion.py) print them.
 """
 
@@ -264,7 +264,7 @@ def _assign(command: Command, left: Sequence[Positional], found: list[str], pars
         if not found:
             if positional.optional:
                 return
-            raise UsageError(f"found no {positional.name}: {positional.help}")
+            raise UsageError(f"found no {positional.name.upper()}: {positional.help}")
         word = found.pop(0)
         if positional.choices and word not in positional.choices:
             hint = nearest(word, positional.choices)

@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final
 
 from trapline.cli import program
 from trapline.cli.level import LEVEL
 from trapline.cli.options import Command, Kind, Option, Parsed, Positional, Setting, UsageError, nearest
-from trapline.errors import ExitTrap, FiberError, LinkError, TraplineError, WasmTrap
+from trapline.errors import ExitTrap, LinkError, TraplineError, WasmTrap
 from trapline.wasm.types import PAGE_BYTES, FuncType
 
 if TYPE_CHECKING:
@@ -35,6 +36,10 @@ TRAPPED: Final = 134
 """128 + SIGABRT, which is how wasmtime and native programs tell of it."""
 INTERRUPTED: Final = 130
 """128 + SIGINT."""
+
+_LEAST_STACK_BYTES: Final = 1 << 16
+_MOST_STACK_BYTES: Final = 1 << 40
+"""Must match the check of runtime.engine.Config."""
 
 _ONE_LEVEL: Final = "trapline has one level of optimization (-D level=live drops values that only debuggers need)"
 _NO_FUEL: Final = "trapline counts no fuel: code is interrupted from outside, so loops carry no checks"
@@ -149,18 +154,17 @@ def config_of(parsed: Parsed) -> Config:
 
     folder = parsed.text("cache-dir")
     stack_bytes = parsed.number("max-wasm-stack") or tuning.WASM_STACK_BYTES
+    if not _LEAST_STACK_BYTES <= stack_bytes <= _MOST_STACK_BYTES:
+        raise UsageError(f"-W max-wasm-stack: found {stack_bytes} bytes, expected 64K to 1024G")
     most_bytes = parsed.number("max-memory-size")
-    try:
-        return Config(
-            debug=parsed.text("level") or "full",
-            stack_bytes=stack_bytes,
-            max_stack_bytes=max(stack_bytes, tuning.WASM_MAX_STACK_BYTES),
-            memories=parsed.text("memories") or "reserved",
-            max_memory_pages=MAX_PAGES if most_bytes is None else min(most_bytes // PAGE_BYTES, MAX_PAGES),
-            cache=parsed.flag("cache", True) and (folder or True),
-        )
-    except FiberError as error:
-        raise UsageError(f"-W max-wasm-stack: {error}") from None
+    return Config(
+        debug=parsed.text("level") or "full",
+        stack_bytes=stack_bytes,
+        max_stack_bytes=max(stack_bytes, tuning.WASM_MAX_STACK_BYTES),
+        memories=parsed.text("memories") or "reserved",
+        max_memory_pages=MAX_PAGES if most_bytes is None else min(most_bytes // PAGE_BYTES, MAX_PAGES),
+        cache=parsed.flag("cache", True) and (folder or True),
+    )
 
 
 def _environment(parsed: Parsed) -> dict[str, str]:
@@ -244,10 +248,6 @@ def _run(parsed: Parsed) -> int:
     store, linker = Store(engine), Linker(engine)
     preloads = [(name, other, program.load(engine, other)) for name, other in _preloads(parsed)]
     module = program.load(engine, file)
-    if any(_wants_wasi(one) for one in (module, *(other for _, _, other in preloads))):
-        name = parsed.text("argv0") or os.path.basename(file)
-        argv = [name, *(() if invoke is not None else words)]
-        linker.define_wasi(_wasi_config(argv, environment, folders))
     if parsed.flag("unknown-imports-trap"):
         linker.define_unknown_imports_as_traps()
     elif parsed.flag("unknown-imports-default"):
@@ -255,7 +255,10 @@ def _run(parsed: Parsed) -> int:
     traps = _Traps(parsed.text("report") == "short")
     store.set_trap_handler(traps)
     try:
-        with _Interrupts(store):
+        with ExitStack() as files, _Interrupts():
+            if any(_wants_wasi(one) for one in (module, *(other for _, _, other in preloads))):
+                argv = [parsed.text("argv0") or os.path.basename(file), *(() if invoke is not None else words)]
+                files.enter_context(linker.define_wasi(_wasi_config(argv, environment, folders)))
             for name, other, loaded in preloads:
                 linker.define_instance(name, _instance(linker, store, loaded, other))
             if invoke is None:
@@ -275,6 +278,11 @@ def _wants_wasi(module: Module) -> bool:
 
 def _instance(linker: Linker, store: Store, module: Module, file: str) -> Instance:
     """An instance; of a reactor, one that is initialized (WASI application ABI)."""
+    most_pages = store.engine.config.max_memory_pages
+    for memory in module.decoded.memories[module.decoded.imported_memories :]:
+        if memory.limits.minimum > most_pages:
+            has = f"a memory that starts with {memory.limits.minimum * PAGE_BYTES:,} bytes"
+            raise TraplineError(f"{file}: found {has}, expected at most what -W max-memory-size allows")
     try:
         instance = linker.instantiate(store, module)
     except LinkError as error:
@@ -330,10 +338,9 @@ def _invoke(linker: Linker, store: Store, module: Module, file: str, name: str, 
 
 
 class _Interrupts:
-    """Ctrl-C says where the program was; a second one while it ends kills the process."""
+    """Ctrl-C ends the program as KeyboardInterrupt; a second one, while it ends, kills the process."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self) -> None:
         self._before: Any = None
 
     def __enter__(self) -> None:
@@ -346,34 +353,45 @@ class _Interrupts:
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        frames = self._store.backtrace()
-        raise KeyboardInterrupt(f" in {frames[0]}" if frames else "")
+        raise KeyboardInterrupt
 
 
-def _command(parsed: Parsed) -> int:
+def _interrupted_in(error: BaseException) -> str:
+    """The innermost WebAssembly function of a traceback (runtime/traceback.py), in words."""
+    found = ""
+    entry = error.__traceback__
+    while entry is not None:
+        code = entry.tb_frame.f_code
+        if code.co_filename.startswith("<wasm "):
+            found = f" in {code.co_name} ({code.co_filename.removeprefix('<wasm ').removesuffix('>')})"
+        entry = entry.tb_next
+    return found
+
+
+def _run_interruptibly(parsed: Parsed) -> int:
     try:
         return _run(parsed)
     except KeyboardInterrupt as interrupt:
         sys.stdout.flush()
-        print(f"\ntrapline: interrupted{interrupt}", file=sys.stderr)
+        print(f"\ntrapline: interrupted{_interrupted_in(interrupt)}", file=sys.stderr)
         return INTERRUPTED
 
 
 COMMAND: Final = Command(
     "run",
     "run a program, or one function of a module",
-    _command,
+    _run_interruptibly,
     positionals=(
         Positional(
             "file",
-            "a module (.wasm), its text (.wat, with the package wasmtime), or an artifact (.cwasm); - is standard input",
+            "a module (.wasm), its text (.wat, with the package wasmtime), an artifact (.cwasm); - is standard input",
         ),
         Positional("args", "what the program gets as arguments, options included", rest=True),
     ),
     options=_OPTIONS,
     description=(
-        "Run a WebAssembly program that uses WASI preview 1, or call one function of a module. A program sees no files and "
-        "no variables but those it is given. The exit status is the program's; 134 after a trap, 130 after Ctrl-C."
+        "Run a WebAssembly program that uses WASI preview 1, or call one function of a module. A program sees no files "
+        "and no variables but those it is given. The exit status is the program's; 134 after a trap, 130 after Ctrl-C."
     ),
     examples=(
         ("trapline run hello.wasm", "a program"),

@@ -23,8 +23,8 @@ from trapline.wasm.types import EXTERNREF, F32, F64, FUNCREF, I32, I64, value_ty
 
 __all__ = ["Sources", "trap_report"]
 
-_FRAMES: Final = 16
-_LAST_FRAMES: Final = 4
+_CALLS: Final = 16
+_LAST_CALLS: Final = 4
 _LOCALS: Final = 16
 _OPERANDS: Final = 8
 _LINES_BEFORE, _LINES_BEHIND = 2, 1
@@ -182,36 +182,52 @@ def _opcodes(frame: Frame, style: Style) -> list[str]:
 
 
 class _Call(NamedTuple):
-    """A line of the backtrace."""
+    """A line of the backtrace: frame `number` and the `again` further ones that are at the same opcode."""
 
     number: int
-    name: str
-    place: str
-    byte: str
+    again: int
+    frame: Frame
+
+
+def _calls(frames: list[Frame]) -> list[_Call]:
+    """The frames, those of a recursion together."""
+    found: list[_Call] = []
+    for number, frame in enumerate(frames):
+        if found and found[-1].frame.is_at(frame):
+            found[-1] = found[-1]._replace(again=found[-1].again + 1)
+        else:
+            found.append(_Call(number, 0, frame))
+    return found
 
 
 def _backtrace(frames: list[Frame], sources: Sources, style: Style) -> Iterator[str]:
-    left_out = len(frames) - _FRAMES - _LAST_FRAMES
-    chosen = list(enumerate(frames))
+    calls = _calls(frames)
+    left_out = len(calls) - _CALLS - _LAST_CALLS
     if left_out > 1:
-        chosen = [*chosen[:_FRAMES], *chosen[-_LAST_FRAMES:]]
-    calls = [_call(number, frame, sources) for number, frame in chosen]
-    names = min(max(len(call.name) for call in calls), 40)
-    places = min(max(len(call.place) for call in calls), 60)
+        calls = [*calls[:_CALLS], *calls[-_LAST_CALLS:]]
+    texts = [_call(call, sources) for call in calls]
+    names, places = (min(max(len(text[column]) for text in texts), 60) for column in (0, 1))
     digits = len(str(calls[-1].number))
-    for position, call in enumerate(calls):
-        if left_out > 1 and position == _FRAMES:
-            yield f"  {'':{digits}}  {style.dim(f'... {left_out:,} more calls ...')}"
-        name = style.name(call.name) + " " * (names - len(call.name))
-        place = style.place(call.place) + " " * (places - len(call.place))
-        yield f"  {call.number:{digits}}  {name}  {place}  {style.dim(call.byte)}".rstrip()
+    for position, (call, (name, place, byte)) in enumerate(zip(calls, texts, strict=True)):
+        if left_out > 1 and position == _CALLS:
+            yield f"  {'':{digits}}  {style.dim(f'... {left_out:,} more lines ...')}"
+        columns = (
+            style.name(name) + " " * (names - len(name)),
+            style.place(place) + " " * (places - len(place)),
+            style.dim(byte),
+        )
+        yield f"  {call.number:{digits}}  {'  '.join(columns)}"
+        if call.again:
+            more = f"and {call.again:,} more call{'s' * (call.again != 1)} from there"
+            yield f"  {'':{digits}}  {style.dim(more)}"
 
 
-def _call(number: int, frame: Frame, sources: Sources) -> _Call:
-    info = frame.info
-    line = sources.find(frame.module, info.pc)
+def _call(call: _Call, sources: Sources) -> tuple[str, str, str]:
+    """Function, source line or module, and byte."""
+    info = call.frame.info
+    line = sources.find(call.frame.module, info.pc)
     place = info.module if line is None else _short(line)
-    return _Call(number, demangle(info.label), place, f"byte {info.pc:#x}, +{info.code_offset:#x}")
+    return demangle(info.label), place, f"byte {info.pc:#x}, +{info.code_offset:#x}"
 
 
 def _short(line: SourceLine) -> str:

@@ -1,8 +1,8 @@
 """Names as programmers wrote them: the nested names of C++ and of Rust's older scheme.
 
 Linkers write most names demangled into the name section; this is for those that do not. Only plain nested names are
-read (Itanium C++ ABI, 5.1.2 and 5.1.3, source names; Rust's legacy mangling, which is the same with a hash and escapes);
-templates, operators, substitutions and Rust's v0 scheme stay as they are.
+read (Itanium C++ ABI, 5.1.2 and 5.1.3, source names; Rust's legacy mangling, which is the same with a hash and
+escapes); templates, operators, substitutions and Rust's v0 scheme stay as they are.
 """
 
 from __future__ import annotations
@@ -14,9 +14,7 @@ __all__ = ["demangle"]
 
 _NESTED: Final = re.compile(r"_ZNK?((?:\d+\D.*?)+)(?:([CD])[1-5])?E(.*)", re.DOTALL)
 _HASH: Final = re.compile(r"h[0-9a-f]{16}")
-_ESCAPES: Final = {
-    **{"SP": "@", "BP": "*", "RF": "&", "LT": "<", "GT": ">", "LP": "(", "RP": ")", "C": ","},
-}
+_ESCAPES: Final = dict(SP="@", BP="*", RF="&", LT="<", GT=">", LP="(", RP=")", C=",")  # noqa: C408
 _ESCAPE: Final = re.compile(r"\$(\w+)\$|\.\.")
 
 

@@ -232,7 +232,7 @@ class Cursor:
 
 
 def joined(folder: str, name: str) -> str:
-    """A path below a folder, unless it is absolute: of POSIX or of Windows, as the compiler's machine had it, or a URL."""
+    """A path below a folder, unless it is absolute: of POSIX or of Windows, as the compiler had it, or a URL."""
     if not folder or name.startswith(("/", "\\")) or name[1:3] in (":/", ":\\") or "://" in name:
         return name
     separator = "\\" if "\\" in folder and "/" not in folder else "/"

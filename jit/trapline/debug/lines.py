@@ -8,8 +8,8 @@ Linkers leave rows of functions that they removed, at address 0 or at the end of
 not lie in the code of functions are dropped. What is damaged gives no lines; nothing here raises, or takes longer than
 the bytes are many.
 
-Not done: rows by `.debug_aranges` or by the ranges of units, which would save carrying out other units' programs; a
-program of 100,000 rows takes a tenth of a second, and both sections are wrong or missing in what linkers write for Wasm.
+Not done: rows by `.debug_aranges` or by the ranges of units, which would save carrying out other units' programs;
+100,000 rows take a tenth of a second, and linkers for Wasm leave out the one and damage the other.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from trapline.debug.dwarf import Cursor, Damaged, Form, Sections, StringAt, joined
+from trapline.debug.dwarf import Cursor, Damaged, Sections, StringAt, joined
 from trapline.debug.units import units
 from trapline.wasm.module import Module
 
@@ -34,7 +34,9 @@ _IS_STATEMENT, _PROLOGUE_ENDS = 1, 2
 
 
 class SourceLine(NamedTuple):
-    """A place in a source: `file` as far as the compiler tells its folder, `line` and `column` from 1, column 0 unknown.
+    """A place in a source: `file` as far as the compiler tells its folder; `line` and `column` count from 1.
+
+    `column` is 0 where it is not known.
 
     >>> str(SourceLine("/src/sum.c", 12, 7)), str(SourceLine("sum.c", 12, 0))
     ('/src/sum.c:12:7', 'sum.c:12')

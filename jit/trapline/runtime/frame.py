@@ -132,6 +132,10 @@ class Frame:
         """The opcodes of its function."""
         return self._place.module_code.body(self._place.function - self.module.imported_functions)
 
+    def is_at(self, other: Frame) -> bool:
+        """Whether another frame is at the same opcode of the same function."""
+        return self._native.pc == other._native.pc
+
     @property
     def is_entry(self) -> bool:
         """Whether the function has not even made its frame: its stack is exhausted."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeVar
 
 from trapline.errors import LinkError, WasmTrap, WasmTrapCode
+from trapline.runtime.caller import Caller
 from trapline.runtime.engine import Engine
 from trapline.runtime.func import Func, annotated_type, exact_type
 from trapline.runtime.instance import Instance, described
@@ -151,9 +152,9 @@ class Linker:
 
 
 def _trapping(entry: Import) -> Callable[..., Any]:
-    def trap(*args: Any) -> None:
+    def trap(caller: Caller, *args: Any) -> None:
         what = f"{entry.module}.{entry.name} was called and is not defined"
-        raise WasmTrap(WasmTrapCode.UNREACHABLE, (), detail=what)
+        raise WasmTrap(WasmTrapCode.UNREACHABLE, caller.store.backtrace(), detail=what)
 
     return trap
 
