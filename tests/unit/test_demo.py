@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from trapline import Module, WasmTrap, WasmTrapCode
+from trapline import Config, Engine, Module, WasmTrap, WasmTrapCode
 from trapline.cli import main
 from trapline.cli.demo import any_file, mends, program
 from trapline.cli.demo.build import encode
@@ -179,6 +179,38 @@ def test_damaged_files(seed: int, tmp_path: Path, capsys: pytest.CaptureFixture[
         start = source.randrange(14, len(data))
         del data[start : source.choice((len(data), start + source.randrange(2000)))]
     read(tmp_path / "damaged.qoi", bytes(data), capsys)
+
+
+@pytest.mark.parametrize("level", ["full", "live"])
+def test_another_runtime_computes_the_same(level: str) -> None:
+    """On damaged files, without mending: status or backtrace, and every byte of the memory."""
+    wasmtime = pytest.importorskip("wasmtime")
+    theirs = wasmtime.Engine()
+    compiled = wasmtime.Module(theirs, program.wasm())
+    engine = Engine(Config(debug=level))
+    module = Module(engine, program.wasm())
+    source = random.Random(level)
+    for _ in range(60):
+        data = bytearray(source.choice((SUNSET, DAMAGED)))
+        for _ in range(source.randrange(3)):
+            data[source.choice((6, 7, 10, 11, 12, 13))] = source.choice((0, 1, 2, 3, 255, source.randrange(256)))
+        for _ in range(source.choice((0, 5, 3000))):
+            data[source.randrange(14, len(data))] = source.randrange(256)
+        columns, rows = source.choice((72, 36, 100)), source.choice((44, 22, 60))
+        store = wasmtime.Store(theirs)
+        exports = wasmtime.Instance(store, compiled, []).exports(store)
+        exports["memory"].write(store, data, exports["reserve"](store, len(data)))
+        try:
+            wanted = exports["thumbnail"](store, columns, rows)
+        except wasmtime.Trap as trap:
+            wanted = [frame.module_offset for frame in trap.frames]
+        run = program.Run(engine, module, bytes(data), columns, rows)
+        try:
+            found = run.call()
+        except WasmTrap as trap:
+            found = [frame.pc for frame in trap.frames]
+        assert found == wanted
+        assert bytes(run.memory) == bytes(exports["memory"].read(store, 0, exports["memory"].data_len(store)))
 
 
 def test_a_program_that_does_not_end_is_left(

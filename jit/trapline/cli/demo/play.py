@@ -137,7 +137,7 @@ class _Play:
         room, wanted = image.channels * image.width * image.height, 4 * image.width * image.height
         self._image(run)
         screen.say(f"The file says 3 bytes a pixel: room for {room:,}. The decoder writes 4: {wanted:,}.")
-        screen.say("The program waits, at that very instruction. Its memory can grow.")
+        screen.say("Elsewhere the call would be lost now. Here it waits, at that very instruction.")
         screen.say()
         before = len(run.memory)
         self._mend(mend, event, run)
