@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from trapline.errors import LinkError, WasmTrap, WasmTrapCode
+from trapline.runtime.caller import Caller
 from trapline.runtime.engine import Engine
-from trapline.runtime.func import Func
+from trapline.runtime.func import Func, annotated_type, exact_type
 from trapline.runtime.instance import Instance, described
 from trapline.runtime.module import Module
 from trapline.runtime.store import Store
@@ -17,6 +18,14 @@ from trapline.wasm.types import FuncType, Import
 __all__ = ["Linker"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+System = TypeVar("System", bound=Mapping[str, Mapping[str, Callable[..., Any]]], covariant=True)
+
+
+class WasiSource(Protocol[System]):
+    """What a guest's system comes from: `WasiConfig`, or `Wasi` itself."""
+
+    def as_wasi(self) -> System:
+        """The system, a mapping of imports."""
 
 
 class Linker:
@@ -81,6 +90,23 @@ class Linker:
         for item_name, item in items.items():
             self.define(name, item_name, item)
 
+    def define_wasi(self, source: WasiSource[System]) -> System:
+        """The functions of WASI preview 1, for one guest: of a `WasiConfig`, or of a `Wasi` made before.
+
+        Returns the `Wasi`, which has what the guest writes. All instances from here share it. Raises LinkError,
+        WasiError.
+
+        >>> import trapline
+        >>> wasi = trapline.Linker().define_wasi(trapline.WasiConfig())
+        >>> len(wasi["wasi_snapshot_preview1"])
+        46
+        """
+        system = source.as_wasi()
+        for module, functions in system.items():
+            for name, function in functions.items():
+                self.define_func(module, name, exact_type(name, annotated_type(function)[1]), function)
+        return system
+
     def define_unknown_imports_as_traps(self) -> None:
         """Functions that nothing defines trap when they are called."""
         self._unknown = _trapping
@@ -126,9 +152,9 @@ class Linker:
 
 
 def _trapping(entry: Import) -> Callable[..., Any]:
-    def trap(*args: Any) -> None:
+    def trap(caller: Caller, *args: Any) -> None:
         what = f"{entry.module}.{entry.name} was called and is not defined"
-        raise WasmTrap(WasmTrapCode.UNREACHABLE, (), detail=what)
+        raise WasmTrap(WasmTrapCode.UNREACHABLE, caller.store.backtrace(), detail=what)
 
     return trap
 
