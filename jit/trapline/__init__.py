@@ -1,4 +1,4 @@
-"""Run native machine code from Python, stop it anywhere, look inside, mend it and go on.
+"""Run WebAssembly and native code from Python, stop it anywhere, look inside, mend it and go on.
 
 >>> import trapline
 >>> code = trapline.CodeImage(trapline.assemble("add: lea rax, [rdi + rsi]; ret"))
@@ -16,6 +16,7 @@ from trapline.errors import (
     CallError,
     CodeError,
     DecodeError,
+    ExitTrap,
     FiberError,
     LinkError,
     MemoryAccessError,
@@ -26,6 +27,7 @@ from trapline.errors import (
     TraplineError,
     UnsupportedError,
     ValidationError,
+    WasiError,
     WasmFrameInfo,
     WasmTrap,
     WasmTrapCode,
@@ -48,6 +50,7 @@ from trapline.runtime.table import Table
 from trapline.runtime.trap import Event, StopReason
 from trapline.runtime.variable import Global
 from trapline.runtime.wasm_trap import TrapEvent
+from trapline.wasi import Wasi, WasiConfig
 from trapline.wasm.limits import ImplementationLimits
 from trapline.wasm.text import parse_text
 from trapline.wasm.types import (
@@ -80,6 +83,7 @@ __all__ = [
     "DecodeError",
     "Engine",
     "Event",
+    "ExitTrap",
     "ExportType",
     "Exports",
     "Fiber",
@@ -114,6 +118,9 @@ __all__ = [
     "TraplineError",
     "UnsupportedError",
     "ValidationError",
+    "Wasi",
+    "WasiConfig",
+    "WasiError",
     "WasmFrameInfo",
     "WasmTrap",
     "WasmTrapCode",

@@ -206,6 +206,21 @@ class LinkError(TraplineError):
         return make, (self.reason,), vars(self)
 
 
+class WasiError(TraplineError):
+    """A guest's system was asked for something that the host does not have, or that its config does not provide."""
+
+
+class ExitTrap(TraplineError):
+    """A program ended itself by WASI's proc_exit; `code` is its exit code, 0 for success."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"the program ended with exit code {code}")
+        self.code = code
+
+    def __reduce__(self) -> tuple[type[ExitTrap], tuple[int]]:
+        return type(self), (self.code,)
+
+
 class ModuleError(TraplineError):
     """A WebAssembly module was refused.
 

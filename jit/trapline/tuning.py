@@ -50,3 +50,21 @@ CODE_BYTES_PER_BYTE: Final = 24
 
 CACHE_BYTES: Final = 1 << 30
 """How large the folder of compiled code may grow."""
+
+WASI_MAX_VECTORS: Final = 1024
+"""Buffers of one read or write that are looked at; IOV_MAX of Linux, which refuses more."""
+
+WASI_MAX_PATH_BYTES: Final = 4095
+"""Longest path of a guest; PATH_MAX of Linux without the zero byte."""
+
+WASI_MAX_LINKS: Final = 40
+"""Symbolic links followed in one path, as on Linux."""
+
+WASI_MAX_FILES: Final = 1024
+"""Files that one guest may have open."""
+
+WASI_RANDOM_BYTES: Final = 1 << 20
+"""Random bytes are made in pieces of this size."""
+
+WASI_MAX_MEMORY_FILE_BYTES: Final = 1 << 30
+"""Largest file of a guest that lives in memory."""

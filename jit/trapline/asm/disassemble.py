@@ -15,9 +15,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-import capstone
-from capstone import x86_const
-
 from trapline.asm.memory_aarch64 import memory_operand_of
 from trapline.asm.operands import MemoryOperand
 from trapline.errors import AssemblyError
@@ -104,6 +101,12 @@ class Decoded:
         return operand.effective_address(registers, self.next_address)
 
 
+_GROUP_JUMP: Final = 1
+"""Must match CS_GRP_JUMP of capstone.h."""
+_OPERAND_REGISTER, _OPERAND_IMMEDIATE, _OPERAND_MEMORY = 1, 2, 3
+"""Must match X86_OP_REG, X86_OP_IMM, X86_OP_MEM of x86.h of capstone."""
+
+
 class _Engines(threading.local):
     def __init__(self) -> None:
         self.plain: dict[str, Any] = {}
@@ -117,6 +120,8 @@ def _engine(arch: str, detail: bool) -> Any:
     pool = _ENGINES.detail if detail else _ENGINES.plain
     engine = pool.get(arch)
     if engine is None:
+        import capstone  # most programs never disassemble, and it takes longer to import than all else here
+
         if arch == X86_64:
             engine = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
         elif arch == AARCH64:
@@ -262,7 +267,7 @@ def _decode_x86_64(found: Any, address: int) -> Decoded:
         kind = Kind.CALL
     elif mnemonic in _RETURNS:
         kind = Kind.RETURN
-    elif mnemonic in _LOOPS or found.group(capstone.CS_GRP_JUMP):
+    elif mnemonic in _LOOPS or found.group(_GROUP_JUMP):
         kind = Kind.CONDITIONAL_JUMP
     elif mnemonic in ("syscall", "sysenter") or (mnemonic == "int" and operands[0].imm == 0x80):
         kind = Kind.SYSCALL
@@ -274,14 +279,14 @@ def _decode_x86_64(found: Any, address: int) -> Decoded:
     memory: list[MemoryOperand] = []
     transfers = kind in (Kind.JUMP, Kind.CALL, Kind.CONDITIONAL_JUMP)
     for position, operand in enumerate(operands):
-        if operand.type == x86_const.X86_OP_MEM:
+        if operand.type == _OPERAND_MEMORY:
             if mnemonic not in _NO_ACCESS:
                 memory.append(_x86_memory(found, operand, mnemonic, position == 0))
                 if transfers:
                     target_memory = memory[-1]
-        elif transfers and operand.type == x86_const.X86_OP_REG:
+        elif transfers and operand.type == _OPERAND_REGISTER:
             register = found.reg_name(operand.reg)
-        elif transfers and operand.type == x86_const.X86_OP_IMM:
+        elif transfers and operand.type == _OPERAND_IMMEDIATE:
             target = operand.imm & MASK_64
     if mnemonic == "push" or mnemonic.startswith("pushf"):
         size_bytes = 2 if found.prefix[2] == 0x66 else 8

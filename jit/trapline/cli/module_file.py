@@ -1,48 +1,55 @@
-"""Modules as files on the command line: binary, or text where the name ends in `.wat`."""
+"""Modules as files on the command line, for the commands that look at them; and the options that those share."""
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
+from typing import Final
 
+from trapline.cli import program
+from trapline.cli.level import LEVEL
+from trapline.cli.options import Kind, Option, Parsed, Positional, nearest
 from trapline.errors import TraplineError
 from trapline.wasm.decode import decode
 from trapline.wasm.module import Module
-from trapline.wasm.text import parse_text
 from trapline.wasm.validate import validate
 
-__all__ = ["add_level", "add_module", "find_function", "read_module"]
+__all__ = ["DEBUG", "FILE", "FUNCTION", "find_function", "is_full", "read_module", "shown_name"]
+
+DEBUG: Final = Option(
+    ("-D", "--debug"),
+    "full keeps every value of every state (the default), live those that the code still needs",
+    metavar="full|live",
+    settings=(LEVEL,),
+)
+FILE: Final = Positional(
+    "file", "a module (.wasm), its text (.wat, with the package wasmtime), or what trapline compile wrote"
+)
+FUNCTION: Final = Option(
+    ("-f", "--function"), "only this function (default: every one)", Kind.TEXT, metavar="NAME|INDEX"
+)
 
 
-def add_module(parser: argparse.ArgumentParser) -> None:
-    """Add the argument FILE."""
-    parser.add_argument("file", metavar="FILE", type=Path, help="a module: .wasm, or .wat with `pip install wasmtime`")
+def is_full(parsed: Parsed) -> bool:
+    """Whether every state keeps its values."""
+    return parsed.text("level") != "live"
 
 
-def add_level(parser: argparse.ArgumentParser) -> None:
-    """Add the option --debug."""
-    parser.add_argument(
-        "--debug",
-        choices=("full", "live"),
-        default="full",
-        help="keep every value of every state (full, the default), or only those that the code still needs (live)",
-    )
-
-
-def read_module(path: Path) -> Module:
+def read_module(file: str) -> Module:
     """The module of a file, valid outside its function bodies. Raises TraplineError, with the file's name."""
+    data = program.to_binary(file, program.bytecode(file, program.contents(file)))
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise TraplineError(f"{path}: {error.strerror}") from None
-    try:
-        if path.suffix == ".wat":
-            content = parse_text(content)
-        module = decode(content)
+        module = decode(data)
         validate(module)
     except TraplineError as error:
-        raise TraplineError(f"{path}: {error}") from None
+        raise TraplineError(f"{file}: {error}") from None
     return module
+
+
+def shown_name(module: Module, index: int) -> str:
+    """A function with its index and, where it has one, its name."""
+    from trapline.debug.demangle import demangle
+
+    name = module.function_name(index)
+    return f"function {index}" if name is None else f"function {index} ({demangle(name)})"
 
 
 def find_function(module: Module, wanted: str) -> int:
@@ -62,6 +69,7 @@ def find_function(module: Module, wanted: str) -> int:
     for export in module.exports:
         if export.kind == 0 and export.name == name and export.index >= imported:
             return export.index
-    near = [found for index in range(imported, count) if (found := module.function_name(index)) and name in found]
-    hint = f"; there is {', '.join(near[:5])}" if near else ""
+    names = [found for index in range(imported, count) if (found := module.function_name(index))]
+    near = [found for found in names if name in found]
+    hint = f"; there is {', '.join(near[:5])}" if near else nearest(name, names)
     raise TraplineError(f"function {wanted}: found no function of that name with a body{hint}")

@@ -9,8 +9,8 @@ A FrameTable is plain data that names no machine: `tabulate` makes it from a com
     return addresses  the state of a frame whose callee runs: no register holds anything.
 
 A value is a number. It may be a constant, have a slot (which holds it wherever a state names it; homes.py), be in
-registers now and then (what a block's log says), have a recipe (a pure operation that may not have been carried out yet),
-or nothing at all.
+registers now and then (what a block's log says), have a recipe (a pure operation that may not have been carried out
+yet), or nothing at all.
 """
 
 from __future__ import annotations

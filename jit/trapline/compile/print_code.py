@@ -16,13 +16,13 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Sequence
-from typing import Final, Protocol
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple, Protocol
 
 from trapline.asm.disassemble import Instruction, disassemble
 from trapline.wasm.print_body import opcode_text
 
-__all__ = ["Code", "print_code"]
+__all__ = ["Code", "Line", "code_lines", "print_code"]
 
 _COMMENT_COLUMN: Final = 56
 _JUMP: Final = re.compile(r"(?:j\w+|call|b|bl|b\.\w+) (0x[0-9a-f]+|\d+)")
@@ -134,6 +134,32 @@ def _stop_lines(stops: Sequence[tuple[int, int]], body: Text) -> dict[int, list[
     return lines
 
 
+class Line(NamedTuple):
+    """An instruction as text: its offset, the label in front of it, itself, and what is said of it."""
+
+    offset: int
+    label: str | None
+    text: str
+    comment: str
+
+
+def _instructions(emitted: Code, arch: str) -> list[Instruction]:
+    return disassemble(emitted.code[: emitted.data_start], 0, arch=arch)
+
+
+def code_lines(emitted: Code, *, arch: str = "x86_64") -> Iterator[Line]:
+    """Every instruction of a function; the data behind them are left out."""
+    instructions = _instructions(emitted, arch)
+    labels = _labels(emitted, instructions)
+    comments = _comments(emitted)
+    for instruction in instructions:
+        at = instruction.address
+        target = _jump_target(instruction, emitted.data_start)
+        shown = instruction.text if target is None else f"{instruction.mnemonic} {labels[target]}"
+        said = [text for byte in range(at, at + instruction.size_bytes) for text in comments.get(byte, ())]
+        yield Line(at, labels.get(at), shown, "; ".join(said))
+
+
 def print_code(
     emitted: Code, stops: Sequence[tuple[int, int]], body: Text, *, arch: str = "x86_64", offsets: bool = False
 ) -> str:
@@ -143,21 +169,14 @@ def print_code(
     start of its line.
     """
     code, data_start = emitted.code, emitted.data_start
-    instructions = disassemble(code[:data_start], 0, arch=arch)
-    labels = _labels(emitted, instructions)
-    comments = _comments(emitted)
     stop_lines = _stop_lines(stops, body)
     margin = " " * 6 if offsets else ""
     lines = [f"{len(code)} bytes" + (f", of them {len(code) - data_start} of data" if data_start < len(code) else "")]
-    for instruction in instructions:
-        at = instruction.address
-        if at in labels:
-            lines.append(f"{margin}{labels[at]}:")
+    for at, label, text, comment in code_lines(emitted, arch=arch):
+        if label is not None:
+            lines.append(f"{margin}{label}:")
         lines += [f"{margin}{line}" for line in stop_lines.get(at, ())]
-        target = _jump_target(instruction, data_start)
-        shown = instruction.text if target is None else f"{instruction.mnemonic} {labels[target]}"
         line = f"{at:5x} " if offsets else ""
-        line += f"    {shown}"
-        said = [text for byte in range(at, at + instruction.size_bytes) for text in comments.get(byte, ())]
-        lines.append(f"{line:<{_COMMENT_COLUMN}}; {'; '.join(said)}" if said else line)
-    return "\n".join(lines + _print_data(emitted, labels))
+        line += f"    {text}"
+        lines.append(f"{line:<{_COMMENT_COLUMN}}; {comment}" if comment else line)
+    return "\n".join(lines + _print_data(emitted, _labels(emitted, _instructions(emitted, arch))))

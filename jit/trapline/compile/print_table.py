@@ -19,7 +19,7 @@ from trapline.compile.print_ssa import constant_text
 from trapline.wasm.opcodes import OPCODES, opcode_name
 from trapline.wasm.types import EXTERNREF, I32
 
-__all__ = ["print_table"]
+__all__ = ["entry_text", "print_table"]
 
 _TYPES: Final = {code: row.operands for code, row in OPCODES.items() if code != 0x1B}
 """Of the operands of what can be computed from places; select's first two are of the type of its result."""
@@ -48,8 +48,13 @@ def _place(place: Place, type_: int, register_text: RegisterText) -> str:
     return "gone"
 
 
+def entry_text(entry: Entry, register_text: RegisterText) -> str:
+    """Where a local or an operand is."""
+    return _place(entry.place, entry.type, register_text)
+
+
 def _entries(entries: tuple[Entry, ...], register_text: RegisterText) -> str:
-    return ", ".join([_place(entry.place, entry.type, register_text) for entry in entries]) or "-"
+    return ", ".join([entry_text(entry, register_text) for entry in entries]) or "-"
 
 
 def _row(table: FrameTable, row: Row, register_text: RegisterText) -> str:

@@ -27,6 +27,8 @@ from trapline.errors import FiberError, WasmFrameInfo
 from trapline.runtime import module_code
 from trapline.runtime.backtrace import NativeFrame
 from trapline.runtime.values import from_bits, to_bits
+from trapline.wasm.body import Body
+from trapline.wasm.module import Module
 from trapline.wasm.types import ValueType, value_type_name
 
 if TYPE_CHECKING:
@@ -119,6 +121,20 @@ class Frame:
     def opcode(self) -> int:
         """The index of its opcode in the function's body."""
         return self._native.opcode
+
+    @property
+    def module(self) -> Module:
+        """The decoded module of its function."""
+        return self._place.module_code.module
+
+    @property
+    def body(self) -> Body:
+        """The opcodes of its function."""
+        return self._place.module_code.body(self._place.function - self.module.imported_functions)
+
+    def is_at(self, other: Frame) -> bool:
+        """Whether another frame is at the same opcode of the same function."""
+        return self._native.pc == other._native.pc
 
     @property
     def is_entry(self) -> bool:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from trapline.errors import LinkError, WasmTrap, WasmTrapCode
+from trapline.runtime.caller import Caller
 from trapline.runtime.engine import Engine, expected
-from trapline.runtime.func import Func
+from trapline.runtime.func import Func, annotated_type, exact_type
 from trapline.runtime.instance import Instance, described
 from trapline.runtime.module import Module
 from trapline.runtime.store import Store
@@ -16,6 +17,14 @@ from trapline.wasm.types import FuncType, Import
 __all__ = ["Linker"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+System = TypeVar("System", bound=Mapping[str, Mapping[str, Callable[..., Any]]], covariant=True)
+
+
+class WasiSource(Protocol[System]):
+    """What a guest's system comes from: `WasiConfig`, or `Wasi` itself."""
+
+    def as_wasi(self) -> System:
+        """The system, a mapping of imports."""
 
 
 class Linker:
@@ -42,7 +51,7 @@ class Linker:
         self.allow_shadowing = False
         self._items: dict[tuple[str, str], Any] = {}
         self._types: dict[tuple[str, str], FuncType] = {}
-        self._unknown: Callable[[Store, Import], Any] | None = None
+        self._unknown: Callable[[Import], Any] | None = None
 
     def define(self, module: str, name: str, item: Any) -> None:
         """Anything an import can be: see `Instance`. Raises LinkError when the name is taken."""
@@ -79,6 +88,23 @@ class Linker:
         for item_name, item in items.items():
             self.define(name, item_name, item)
 
+    def define_wasi(self, source: WasiSource[System]) -> System:
+        """The functions of WASI preview 1, for one guest: of a `WasiConfig`, or of a `Wasi` made before.
+
+        Returns the `Wasi`, which has what the guest writes. All instances from here share it. Raises LinkError,
+        WasiError.
+
+        >>> import trapline
+        >>> wasi = trapline.Linker().define_wasi(trapline.WasiConfig())
+        >>> len(wasi["wasi_snapshot_preview1"])
+        46
+        """
+        system = source.as_wasi()
+        for module, functions in system.items():
+            for name, function in functions.items():
+                self.define_func(module, name, exact_type(name, annotated_type(function)[1]), function)
+        return system
+
     def define_unknown_imports_as_traps(self) -> None:
         """Functions that nothing defines trap when they are called."""
         self._unknown = _trapping
@@ -112,8 +138,7 @@ class Linker:
             if key in self._items:
                 items.append(self._in_store(store, key))
             elif self._unknown is not None and isinstance(entry.type, FuncType):
-                function = self._unknown(store, entry)
-                items.append(Func(store, entry.type, function, name=f"{entry.module}.{entry.name}"))
+                items.append(Func(store, entry.type, self._unknown(entry), name=f"{entry.module}.{entry.name}"))
             else:
                 raise LinkError(
                     "unknown import",
@@ -125,15 +150,15 @@ class Linker:
         return Instance(store, module, items)
 
 
-def _trapping(store: Store, entry: Import) -> Callable[..., Any]:
-    def trap(*args: Any) -> None:
+def _trapping(entry: Import) -> Callable[..., Any]:
+    def trap(caller: Caller, *args: Any) -> None:
         what = f"{entry.module}.{entry.name} was called and is not defined"
-        raise WasmTrap(WasmTrapCode.UNREACHABLE, store.backtrace(), detail=what)
+        raise WasmTrap(WasmTrapCode.UNREACHABLE, caller.store.backtrace(), detail=what)
 
     return trap
 
 
-def _returning_zeros(store: Store, entry: Import) -> Callable[..., Any]:
+def _returning_zeros(entry: Import) -> Callable[..., Any]:
     assert isinstance(entry.type, FuncType)
     zeros: tuple[Any, ...] = tuple(None if type_ in (0x70, 0x6F) else 0 for type_ in entry.type.results)
     result = None if not zeros else zeros[0] if len(zeros) == 1 else zeros

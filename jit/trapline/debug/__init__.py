@@ -1,0 +1,1 @@
+"""Debugging: what compiled programs say of their sources."""
