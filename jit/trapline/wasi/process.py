@@ -1,6 +1,7 @@
 """Arguments, environment, clocks, random bytes, and the end of the program.
 
-Source: wasi_snapshot_preview1.witx, args_*, environ_*, clock_*, random_get, proc_*, sched_yield; alike in wasi_unstable.
+Source: wasi_snapshot_preview1.witx, args_*, environ_*, clock_*, random_get, proc_*, sched_yield; wasi_unstable has the
+same.
 """
 
 from __future__ import annotations
