@@ -28,7 +28,7 @@ def errno(number: int) -> str:
 
 
 class Guest:
-    """`guest.fd_read(...)` calls that function and returns its errno; the methods below do the usual things with one."""
+    """`guest.fd_read(...)` calls that function and returns its errno; the methods below do the usual things."""
 
     def __init__(self, config: WasiConfig | None = None, module: str = PREVIEW1.module, pages: int = 4) -> None:
         self.wasi = Wasi(config)

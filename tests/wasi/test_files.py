@@ -11,9 +11,10 @@ import pytest
 from tests.wasi.support import BAD, READ, ROOT, WRITE, Guest, errno
 from trapline import WasiConfig
 from trapline.wasi.abi import FDSTAT, FILE_RIGHTS, FdFlags, FileType, FstFlags, OFlags, Rights
+from trapline.wasi.in_memory import Tree
 
 CREAT, DIRECTORY, EXCL, TRUNC = OFlags.CREAT, OFlags.DIRECTORY, OFlags.EXCL, OFlags.TRUNC
-TREE = {"f": b"0123456789", "d": {"g": b"inner", "e": {"h": b"deep"}}, "empty": {}}
+TREE: Tree = {"f": b"0123456789", "d": {"g": b"inner", "e": {"h": b"deep"}}, "empty": {}}
 
 
 @pytest.fixture(params=["host", "memory"])
@@ -316,7 +317,8 @@ def test_make_and_remove_directories(guest: Guest) -> None:
     assert guest.on_path(remove, "new/deeper") == "SUCCESS"
     assert guest.on_path(remove, "new") == "SUCCESS"
     assert guest.on_path(remove, "slash/") == "SUCCESS"
-    for path, expected in {"d": "EXIST", ".": "EXIST", "": "NOENT", "no/x": "NOENT", "f/x": "NOTDIR", "..": "PERM"}.items():
+    made = {"d": "EXIST", ".": "EXIST", "": "NOENT", "no/x": "NOENT", "f/x": "NOTDIR", "..": "PERM"}
+    for path, expected in made.items():
         assert guest.on_path(make, path) == expected, path
     for path, expected in {"f": "NOTDIR", "none": "NOENT", ".": "INVAL", "d/.": "INVAL", "d": "NOTEMPTY"}.items():
         assert guest.on_path(remove, path) == expected, path
@@ -483,7 +485,7 @@ def test_other_files_of_the_host(tmp_path: Path) -> None:
     config = WasiConfig()
     config.preopen_dir(tmp_path, ".")
     guest = Guest(config)
-    assert dict((name, kind) for name, kind, _ in guest.readdir(ROOT)[1])[b"pipe"] == FileType.UNKNOWN
+    assert {name: kind for name, kind, _ in guest.readdir(ROOT)[1]}[b"pipe"] == FileType.UNKNOWN
     fd = guest.opened("pipe", READ | WRITE, fdflags=FdFlags.NONBLOCK)
     assert guest.read(fd)[0] == "AGAIN"
     assert guest.write(fd, b"through") == ("SUCCESS", 7)

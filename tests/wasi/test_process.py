@@ -95,10 +95,10 @@ POINTERS = {
     "clock_time_get": (0, 0, BAD),
     "fd_fdstat_get": (ROOT, BAD),
     "fd_filestat_get": (ROOT, BAD),
-    "fd_pread": (4, BAD, 1, 0, 64),
+    "fd_pread": (5, BAD, 1, 0, 64),
     "fd_prestat_get": (ROOT, BAD),
     "fd_prestat_dir_name": (ROOT, BAD, 9),
-    "fd_pwrite": (4, BAD, 1, 0, 64),
+    "fd_pwrite": (5, BAD, 1, 0, 64),
     "fd_read": (0, BAD, 1, 64),
     "fd_readdir": (ROOT, BAD, 100, 0, 64),
     "fd_seek": (5, 0, 0, BAD),
@@ -123,11 +123,7 @@ POINTERS = {
 def test_a_bad_pointer_is_a_fault(name: str, tmp_path: Path) -> None:
     guest = Guest(full_config(tmp_path))
     assert guest.opened("f", READ | WRITE, fd=4) == 5
-    if name in ("fd_pread", "fd_pwrite"):
-        args = (5, *POINTERS[name][1:])
-    else:
-        args = POINTERS[name]
-    assert errno(getattr(guest, name)(*args)) == "FAULT"
+    assert errno(getattr(guest, name)(*POINTERS[name])) == "FAULT"
 
 
 @pytest.mark.parametrize("name", ["fd_read", "fd_write", "fd_pread", "fd_pwrite"])
@@ -201,7 +197,8 @@ def test_configs_are_checked() -> None:
         config.stdout_file = "/nonexistent/x"
     with pytest.raises(WasiError, match="call"):
         config.stderr_custom = 5
-    for tree in ({"a/b": b""}, {"..": {}}, {"": b""}, {"a": 5}):
+    wrong_trees: list[Any] = [{"a/b": b""}, {"..": {}}, {"": b""}, {"a": 5}, {"a": {"b": "text"}}, 5]
+    for tree in wrong_trees:
         with pytest.raises(WasiError):
             config.mount("/", tree)
     with pytest.raises(WasiError, match="negative"):
@@ -294,7 +291,12 @@ def test_captured_and_custom_output() -> None:
     config = WasiConfig()
     config.capture_stderr()
     pieces: list[bytes] = []
-    config.stdout_custom = lambda data: pieces.append(data) or min(len(data), 3)
+
+    def take_three(data: bytes) -> int:
+        pieces.append(data)
+        return min(len(data), 3)
+
+    config.stdout_custom = take_three
     guest = Guest(config)
     assert guest.write(1, b"hello") == ("SUCCESS", 3)
     assert guest.write(2, b"error") == ("SUCCESS", 5)
@@ -307,8 +309,8 @@ def test_captured_and_custom_output() -> None:
 
 def test_an_exception_of_custom_output_comes_out() -> None:
     config = WasiConfig()
-    config.stdout_custom = lambda data: [][1]
-    with pytest.raises(IndexError):
+    config.stdout_custom = lambda data: {}[data]
+    with pytest.raises(KeyError):
         Guest(config).write(1, b"x")
 
 
@@ -391,7 +393,7 @@ def test_sleeping() -> None:
     guest = Guest()
     start = time.monotonic_ns()
     assert poll(guest, clock(7, 20_000_000)) == [(7, "SUCCESS", 0, 0, 0)]
-    assert 20_000_000 <= time.monotonic_ns() - start
+    assert time.monotonic_ns() - start >= 20_000_000
     assert poll(guest, clock(1, 10**18), clock(2, 1_000_000)) == [(2, "SUCCESS", 0, 0, 0)]
     assert poll(guest, clock(3, time.time_ns() + 5_000_000, 0, 1)) == [(3, "SUCCESS", 0, 0, 0)]
     assert poll(guest, clock(3, time.monotonic_ns() + 5_000_000, 1, 1)) == [(3, "SUCCESS", 0, 0, 0)]
@@ -487,7 +489,8 @@ EXIT = """(module (import "{module}" "proc_exit" (func $exit (param i32)))
 def test_proc_exit_leaves_the_program(module: str, code: int) -> None:
     linker = Linker()
     wasi = linker.define_wasi(WasiConfig())
-    instance = linker.instantiate(Store(linker.engine), Module(linker.engine, parse_text(EXIT.format(module=module, code=code))))
+    text = parse_text(EXIT.format(module=module, code=code))
+    instance = linker.instantiate(Store(linker.engine), Module(linker.engine, text))
     with pytest.raises(ExitTrap, match="exit code") as caught:
         instance.exports["_start"]()
     assert caught.value.code == code & 0xFFFF_FFFF

@@ -84,7 +84,7 @@ def make_world(folder: Path) -> tuple[Path, Path]:
 
 def seen(folder: Path) -> list[tuple[object, ...]]:
     """Everything about the world outside that a guest could have changed."""
-    found = []
+    found: list[tuple[object, ...]] = []
     for path in sorted([folder, *folder.rglob("*")]):
         told = path.lstat()
         content = path.read_bytes() if path.is_file() else None
@@ -122,7 +122,7 @@ class Attempt:
                     assert guest.fstat(fd)[1].ino not in self.forbidden, (path, rights, oflags, follow)
                     assert b"SECRET" not in guest.pread(fd, 0)[1]
                     guest.write(fd, b"OVERWRITTEN")
-                    assert b"secret" not in dict((name, 0) for name, _, _ in guest.readdir(fd)[1])
+                    assert b"secret" not in [name for name, _, _ in guest.readdir(fd)[1]]
                     guest.fd_close(fd)
 
     def looks(self, path: str) -> None:
@@ -159,13 +159,13 @@ class Attempt:
 
 
 @pytest.fixture(params=["openat2", "components"])
-def walk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def walk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Both ways to find a path: with the kernel's help, and without."""
     if request.param == "components":
         monkeypatch.setattr(beneath, "open_at_once", lambda root, path: None)
     elif beneath._openat2() is None:
         pytest.skip("this kernel has no openat2")
-    yield request.param
+    return str(request.param)
 
 
 @pytest.mark.parametrize("deed", ["opens", "looks", "changes"])

@@ -43,7 +43,8 @@ int main(void) {
     stat("a.txt", &st);
     printf("size %lld, regular %d\n", (long long)st.st_size, S_ISREG(st.st_mode) != 0);
 
-    printf("mkdir %d %d\n", mkdir("dir", 0777), mkdir("dir/sub", 0777));
+    printf("mkdir %d", mkdir("dir", 0777));
+    printf(" %d\n", mkdir("dir/sub", 0777));
     for (int i = 0; i < 20; i++) {
         snprintf(buffer, sizeof buffer, "dir/file%02d", i);
         f = fopen(buffer, "w");
@@ -54,7 +55,8 @@ int main(void) {
     list(".");
     printf("rename %d\n", rename("dir/file07", "dir/sub/moved"));
     printf("unlink %d\n", unlink("dir/file08"));
-    printf("rmdir %d %s\n", rmdir("dir"), errno == ENOTEMPTY ? "not empty" : "?");
+    printf("rmdir %d", rmdir("dir"));
+    printf(" %s\n", errno == ENOTEMPTY ? "not empty" : "?");
     list("dir/sub");
     printf("symlink %d\n", symlink("sub/moved", "dir/link"));
     int n = readlink("dir/link", buffer, sizeof buffer);
@@ -72,7 +74,8 @@ int main(void) {
     printf("pwrite %d\n", (int)pwrite(fd, "0123456789", 10, 5));
     printf("pread %d", (int)pread(fd, buffer, 8, 3));
     printf(" %d %d %c\n", buffer[0], buffer[1], buffer[2]);
-    printf("ftruncate %d, lseek %d\n", ftruncate(fd, 7), (int)lseek(fd, 0, SEEK_END));
+    printf("ftruncate %d", ftruncate(fd, 7));
+    printf(", lseek %d\n", (int)lseek(fd, 0, SEEK_END));
     printf("fsync %d\n", fsync(fd));
     struct timespec times[2] = {{1000, 500}, {2000, 700}};
     futimens(fd, times);
@@ -85,7 +88,10 @@ int main(void) {
         snprintf(buffer, sizeof buffer, "dir/file%02d", i);
         unlink(buffer);
     }
-    printf("%d %d %d %d\n", unlink("dir/link"), unlink("dir/sub/moved"), rmdir("dir/sub"), rmdir("dir"));
+    printf("unlink %d", unlink("dir/link"));
+    printf(" %d", unlink("dir/sub/moved"));
+    printf(" %d", rmdir("dir/sub"));
+    printf(" %d\n", rmdir("dir"));
     list(".");
     return 0;
 }
