@@ -129,7 +129,7 @@ class HostStream(_Stream):
         if not self._writes:
             raise Refused(Errno.BADF)
         self._check_block(select.POLLOUT)
-        return os.writev(self.fd, views)
+        return os.write(self.fd, views[0]) if len(views) == 1 else os.writev(self.fd, views)
 
     def available_bytes(self) -> int:
         return available_at(self.fd, self._kind)
