@@ -102,7 +102,7 @@ class Linker:
         system = source.as_wasi()
         for module, functions in system.items():
             for name, function in functions.items():
-                self.define_func(module, name, exact_type(name, annotated_type(function)[1]), function)
+                self.define_func(module, name, _type_of(name, function), function)
         return system
 
     def define_unknown_imports_as_traps(self) -> None:
@@ -148,6 +148,18 @@ class Linker:
                     expected=described(entry.type),
                 )
         return Instance(store, module, items)
+
+
+_method_types: dict[Any, FuncType] = {}
+
+
+def _type_of(name: str, function: Callable[..., Any]) -> FuncType:
+    """The type that a function's annotations spell; looked at once for all bound methods of one function."""
+    key = getattr(function, "__func__", function)
+    found = _method_types.get(key)
+    if found is None:
+        found = _method_types[key] = exact_type(name, annotated_type(function)[1])
+    return found
 
 
 def _trapping(entry: Import) -> Callable[..., Any]:
