@@ -218,7 +218,7 @@ def _setting(name: str, option: Option, item: str, parsed: Parsed) -> None:
         raise UsageError(f"{name} {word}: no such setting{nearest(word, list(known))} ({name} help lists them)")
     if setting.refusal:
         raise UsageError(f"{name} {word}: {setting.refusal}")
-    if not equals and setting.kind != Kind.FLAG:
+    if not equals and (setting.choices or setting.kind != Kind.FLAG):
         raise UsageError(f"{name} {word}: found no value, expected {word}={metavar(setting)}")
     parsed.values[word] = _value(f"{name} {word}", setting, value)
 
@@ -231,6 +231,8 @@ def metavar(of: Option | Setting) -> str:
 def _value(name: str, of: Option | Setting, text: str) -> Any:
     if of.choices and text not in of.choices:
         raise UsageError(f"{name}: found {text!r}, expected {' or '.join(of.choices)}{nearest(text, of.choices)}")
+    if of.choices:
+        return text
     match of.kind:
         case Kind.FLAG:
             if text.lower() not in _YES:
