@@ -50,7 +50,7 @@ def custom(name: str, contents: bytes) -> bytes:
     return section(0, uleb(len(name)) + name.encode() + contents)
 
 
-def module_with(bodies: int = 1, **sections: bytes) -> Module:
+def module_with(bodies: int = 1, /, **sections: bytes) -> Module:
     """A module of functions of 30 nops each, with debug sections by name, without their dots."""
     body = bytes([32, 0, *[1] * 30, 0x0B])
     data = b"\0asm\1\0\0\0" + section(1, b"\1\x60\0\0") + section(3, bytes([bodies, *[0] * bodies]))
