@@ -161,8 +161,18 @@ def _measure(program: Program, own: Path, rounds: int) -> StartRow:
             )
             samples[way].append(time.perf_counter() - start)
     ratio = statistics.median([a / b for a, b in zip(samples["warm"], samples["wasmtime"], strict=True)])
-    medians = [1e3 * statistics.median(samples[way]) for way in WAYS]
-    return StartRow(program.name, *medians, ratio, len(samples["python"]))
+    median_ms = {way: 1e3 * statistics.median(found) for way, found in samples.items()}
+    return StartRow(
+        program.name,
+        median_ms["python"],
+        median_ms["wasmtime"],
+        median_ms["kept"],
+        median_ms["cold"],
+        median_ms["warm"],
+        median_ms["artifact"],
+        ratio,
+        len(samples["python"]),
+    )
 
 
 def rows(quick: bool) -> list[StartRow]:
