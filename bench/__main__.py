@@ -99,16 +99,16 @@ def update_readme() -> None:
     readme = RESULTS.parent.parent / "README.md"
     text = readme.read_text(encoding="utf-8")
     lines = ["| | median ns |", "|---|---:|"]
+    for question, names in README_ROWS.items():
+        path = RESULTS / f"{question}.json"
+        if path.exists():
+            rows = {row["name"]: row for row in json.loads(path.read_text(encoding="utf-8"))["rows"]}
+            lines += [f"| {name} | {rows[name]['median_ns']:,.0f} |" for name in names]
     for question in QUESTIONS:
         path = RESULTS / f"{question}.json"
-        if not path.exists():
-            continue
-        saved = json.loads(path.read_text(encoding="utf-8"))
         marker = f"<!-- written by python -m bench {question} -->"
-        if question in README_ROWS:
-            rows = {row["name"]: row for row in saved["rows"]}
-            lines += [f"| {name} | {rows[name]['median_ns']:,.0f} |" for name in README_ROWS[question]]
-        elif marker in text:
+        if marker in text and path.exists():
+            saved = json.loads(path.read_text(encoding="utf-8"))
             text = _between(text, marker, _module(question).readme(saved_rows(question, saved)))
     readme.write_text(_between(text, START, lines), encoding="utf-8")
 

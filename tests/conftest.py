@@ -37,6 +37,8 @@ GDB_TIMEOUT_S = 60
 # Processes that tests start need not compile every source again, whatever the environment says.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 os.environ.setdefault("PYTHONPYCACHEPREFIX", str(ROOT / "build" / "pycache"))
+# Every function that a test compiles is proved; trapline reads this when it is imported.
+os.environ.setdefault("TRAPLINE_CHECK", "1")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

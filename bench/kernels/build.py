@@ -13,7 +13,15 @@ from pathlib import Path
 
 COMMAND = (
     *(sys.executable, "-m", "ziglang", "cc", "--target=wasm32-freestanding", "-std=c11", "-O2", "-nostdlib"),
-    *("-fno-vectorize", "-fno-slp-vectorize", "-Wall", "-Wextra", "-Wl,--no-entry", "-Wl,--export=run", "-Wl,--strip-all"),
+    *(
+        "-fno-vectorize",
+        "-fno-slp-vectorize",
+        "-Wall",
+        "-Wextra",
+        "-Wl,--no-entry",
+        "-Wl,--export=run",
+        "-Wl,--strip-all",
+    ),
 )
 
 

@@ -1,4 +1,4 @@
-"""Run native machine code from Python, stop it anywhere, look inside, mend it and go on.
+"""Run WebAssembly and native code from Python, stop it anywhere, look inside, mend it and go on.
 
 >>> import trapline
 >>> code = trapline.CodeImage(trapline.assemble("add: lea rax, [rdi + rsi]; ret"))

@@ -1,7 +1,7 @@
 """Damage to a compiled function or its frame table, of every kind that the checker has to see.
 
-A mutation takes a Subject and a source of chance and gives a damaged Subject, or None where there is nothing of its kind
-to damage. What it gives may say the same as before, by chance; `says_the_same` proves that.
+A mutation takes a Subject and a source of chance and gives a damaged Subject, or None where there is nothing of its
+kind to damage. What it gives may say the same as before, by chance; `says_the_same` proves that.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from trapline.compile.checker_states import check_states
 from trapline.compile.frame_table import CALL, Block, FrameTable, Group, Row
 from trapline.compile.frame_table_bytes import decode, encode
 from trapline.compile.ir import Func, Op
-from trapline.compile.places import Place, Register, Slot, Unavailable
+from trapline.compile.places import Constant, Expression, Place, Register, Slot, Unavailable
 from trapline.compile.x86_64.check_code import check_code
 from trapline.compile.x86_64.emit import Emitted
 from trapline.compile.x86_64.shapes import X86_64
@@ -62,9 +62,7 @@ class Proof:
     def check(self, damaged: Subject) -> None:
         """As `Subject.check`, for one whose table alone is damaged."""
         it = damaged
-        check_states(
-            it.func, self._flow, self._places, it.emitted, it.body, it.machine, self._sites, it.table, it.full
-        )
+        check_states(it.func, self._flow, self._places, it.emitted, it.body, it.machine, self._sites, it.table, it.full)
 
     def says_the_same(self, subject: Subject, damaged: FrameTable) -> bool:
         """Whether all answers of a damaged table are those of the sound one, or other places of the same value.
@@ -73,7 +71,7 @@ class Proof:
         """
         try:
             found = answers(damaged)
-        except (LookupError, AssertionError):
+        except (LookupError, RecursionError):
             return False
         if found == self.answers:
             return True
@@ -81,23 +79,40 @@ class Proof:
             return False
         held: dict[tuple[int, int], dict[int, frozenset[int]]] = {}
         self._places.check(lambda block, step, contents: held.__setitem__((block, step), dict(contents)))
-        for key, (_, where, entries) in found.items():
-            for one, other in zip(entries, self.answers[key][2], strict=True):
-                # In `live` a dead value that some register still has may be given up: that says less, and nothing wrong.
+        for key, (_, _, entries) in found.items():
+            where = self.answers[key][1]
+            for (one, sound), (other, was_sound) in zip(entries, self.answers[key][2], strict=True):
+                # In `live` a dead value that some register still has may be given up: that says less, nothing wrong.
                 given_up = isinstance(one, Unavailable) and not subject.full
-                if one != other and not given_up and not _hold_the_same(held.get(where, {}), one, other):
+                if one == other and sound != was_sound:
+                    return False
+                if one != other and not given_up and not _hold_the_same(subject.func, held.get(where, {}), one, other):
                     return False
         return True
 
 
-def _hold_the_same(contents: dict[int, frozenset[int]], one: Place, other: Place) -> bool:
-    if not isinstance(one, Register | Slot) or not isinstance(other, Register | Slot):
-        return False
-    first, second = (
-        contents.get(place.number if isinstance(place, Register) else SLOT + place.index, frozenset())
-        for place in (one, other)
+def _values_of(func: Func, contents: dict[int, frozenset[int]], place: Place) -> frozenset[int]:
+    """The values that a place or an expression over places may stand for."""
+    if isinstance(place, Register | Slot):
+        number = place.number if isinstance(place, Register) else SLOT + place.index
+        return contents.get(number, frozenset())
+    if isinstance(place, Constant):
+        return frozenset(v for v, op in enumerate(func.op) if op == Op.CONST and func.imm[v] == place.bits)
+    if not isinstance(place, Expression):
+        return frozenset()
+    args = [_values_of(func, contents, arg) for arg in place.args]
+    return frozenset(
+        value
+        for value, op in enumerate(func.op)
+        if op == place.op
+        and func.imm[value] == place.imm
+        and len(func.args[value]) == len(args)
+        and all(arg in values for arg, values in zip(func.args[value], args, strict=True))
     )
-    return bool(first & second)
+
+
+def _hold_the_same(func: Func, contents: dict[int, frozenset[int]], one: Place, other: Place) -> bool:
+    return bool(_values_of(func, contents, one) & _values_of(func, contents, other))
 
 
 def answers(table: FrameTable) -> dict[Any, Any]:
@@ -108,9 +123,11 @@ def answers(table: FrameTable) -> dict[Any, Any]:
             for opcode in range(group.first, group.stop):
                 state = table.state(group.offset, opcode)
                 types = tuple([entry.type for entry in state.entries])
+                sound = [table.sharing(state, position).is_sound for position in range(len(types))]
                 facts = types, state.offset, state.opcode, len(state.locals)
                 key = "stop", group.offset, opcode
-                out[key] = facts, (number, group.step), [entry.place for entry in state.entries]
+                places = [entry.place for entry in state.entries]
+                out[key] = facts, (number, group.step), list(zip(places, sound, strict=True))
     for row in table.rows:
         waits = row.kind == CALL
         state = table.state(row.offset, waits=waits)
@@ -121,7 +138,7 @@ def answers(table: FrameTable) -> dict[Any, Any]:
             (retry.offset, [place for place, _ in retry.operands]),
         )
         places = [entry.place for entry in state.entries] + [entry.place for _, entry in retry.operands]
-        out["row", row.offset, waits] = facts, (row.block, row.step), places
+        out["row", row.offset, waits] = facts, (row.block, row.step), [(place, False) for place in places]
     return out
 
 
@@ -290,7 +307,9 @@ def lose_row(subject: Subject, chance: random.Random) -> Subject | None:
 def wrong_row_opcode(subject: Subject, chance: random.Random) -> Subject | None:
     """A trap site names another opcode."""
     count = len(subject.table.stack_at)
-    return _damaged_row(subject, chance, lambda row: replace(row, opcode=(row.opcode + chance.randrange(1, count)) % count))
+    return _damaged_row(
+        subject, chance, lambda row: replace(row, opcode=(row.opcode + chance.randrange(1, count)) % count)
+    )
 
 
 def wrong_retry(subject: Subject, chance: random.Random) -> Subject | None:
@@ -380,7 +399,9 @@ def wrong_type(subject: Subject, chance: random.Random) -> Subject | None:
     """A value has another type."""
     table = _copied(subject.table)
     value = chance.randrange(len(table.value_type))
-    table.value_type[value] = chance.choice([type_ for type_ in (0x7F, 0x7E, 0x7D, 0x7C) if type_ != table.value_type[value]])
+    table.value_type[value] = chance.choice(
+        [type_ for type_ in (0x7F, 0x7E, 0x7D, 0x7C) if type_ != table.value_type[value]]
+    )
     return _with(subject, table)
 
 
@@ -418,6 +439,27 @@ def wrong_operand(subject: Subject, chance: random.Random) -> Subject | None:
     return _with(subject, table)
 
 
+def lose_derivation(subject: Subject, chance: random.Random) -> Subject | None:
+    """Something computed from a value is forgotten: a write in place would come too late."""
+    table = _copied(subject.table)
+    if not table.derived:
+        return None
+    value = chance.choice(sorted(table.derived))
+    ranges = table.derived[value]
+    at = chance.randrange(len(ranges))
+    ranges[at] = ranges[at][0], ranges[at][0]
+    return _with(subject, table)
+
+
+def lose_reuse(subject: Subject, chance: random.Random) -> Subject | None:
+    """A value that several opcodes compute counts as one's own."""
+    table = _copied(subject.table)
+    if not table.reused:
+        return None
+    table.reused.discard(chance.choice(sorted(table.reused)))
+    return _with(subject, table)
+
+
 # ---- damage to an allocation or to code ----
 
 
@@ -433,9 +475,11 @@ def drop_edge_move(subject: Subject, chance: random.Random) -> Subject | None:
 
 
 def drop_spill(subject: Subject, chance: random.Random) -> Subject | None:
-    """A value is said to have no slot, which its code stores to and others read."""
+    """A value is said to have no slot, which its code stores to. (A parameter passed in its slot is there all the
+    same.)"""
     allocation = copy.deepcopy(subject.allocation)
-    having = [value for value, slot in enumerate(allocation.slot) if slot >= 0]
+    made = [step.value for steps in allocation.steps for step in steps if step.kind == 2 and step.out >= 0]
+    having = [value for value in made if allocation.slot[value] >= 0]
     if not having:
         return None
     allocation.slot[chance.choice(having)] = -1
@@ -445,7 +489,9 @@ def drop_spill(subject: Subject, chance: random.Random) -> Subject | None:
 def wrong_source(subject: Subject, chance: random.Random) -> Subject | None:
     """A step reads one of its operands from another register."""
     allocation = copy.deepcopy(subject.allocation)
-    having = [(steps, at) for steps in allocation.steps for at, step in enumerate(steps) if step.ins and step.ins[0] >= 0]
+    having = [
+        (steps, at) for steps in allocation.steps for at, step in enumerate(steps) if step.ins and step.ins[0] >= 0
+    ]
     if not having:
         return None
     steps, at = chance.choice(having)
@@ -509,9 +555,11 @@ def turn_branch(subject: Subject, chance: random.Random) -> Subject | None:
         targets = {emitted.block_offsets[edge.target] for edge in block.edges}
         if func.op[block.instructions[-1]] == Op.BRANCH and len(targets) > 1:
             start, stop = emitted.step_offsets[number][-2:]
-            for found in disassemble(emitted.code[start:stop], start, arch="x86_64"):
-                if found.mnemonic in ("je", "jne", "jl", "jge", "jb", "jae", "jg", "jle", "ja", "jbe"):
-                    having.append(found.address + (found.code[0] == 0x0F))
+            having += [
+                found.address + (found.code[0] == 0x0F)
+                for found in disassemble(emitted.code[start:stop], start, arch="x86_64")
+                if found.mnemonic in ("je", "jne", "jl", "jge", "jb", "jae", "jg", "jle", "ja", "jbe")
+            ]
     if not having:
         return None
     code = bytearray(emitted.code)
@@ -542,6 +590,8 @@ OF_TABLES: tuple[Mutation, ...] = (
     wrong_type,
     wrong_local,
     wrong_operand,
+    lose_derivation,
+    lose_reuse,
 )
 OF_CODE: tuple[Mutation, ...] = (
     drop_edge_move,

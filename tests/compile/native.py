@@ -14,7 +14,6 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-from tests.compile.ssa import ModuleEnvironment
 from tests.reference.store import Function, HostFunction, Instance
 from trapline import CHECK_ADDRESS, CodeImage, Event, Fiber, StopReason, TrapCode
 from trapline.arch.x86_64.assembler import Assembler, Reg
@@ -22,7 +21,7 @@ from trapline.arch.x86_64.features import Features, host_features
 from trapline.compile import instance as block
 from trapline.compile.instance import InstanceLayout
 from trapline.compile.libcalls import Helper
-from trapline.compile.pipeline import Compiled, compile_function, to_ssa
+from trapline.compile.pipeline import Compiled, ModuleTypes, compile_function, to_ssa
 from trapline.compile.x86_64.emit import TrapRow
 from trapline.compile.x86_64.target import Target
 from trapline.compile.x86_64.thunks import COMPILE, HOST_CALL, LAZY_BYTES, entry_thunk, host_thunk, lazy_thunks
@@ -199,7 +198,7 @@ class NativeInstance:
     def _compile(self, index: int) -> int:
         body = decode_body(self._module, index - self._module.imported_functions)
         validate_body(self._module, body)
-        func = to_ssa(index, body, body.type, ModuleEnvironment(self._module), self._full)
+        func = to_ssa(index, body, body.type, ModuleTypes(self._module), self._full)
         compiled = compile_function(func, self._full, self.target)
         code = bytearray(compiled.emitted.code)
         for at, type_index in compiled.emitted.type_fixups:

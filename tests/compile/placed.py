@@ -59,6 +59,8 @@ class Model:
             return Shape(tuple(self.places(types, 1000)), NONE, everything, call=True)
         if op == Op.RESULT:
             return Shape((NONE,), REG)
+        if op == Op.COPY:
+            return Shape((REG,), SAME)
         if op in _SHIFTS:
             return Shape((REG, 1), SAME)
         if op in _DIVISIONS:
@@ -164,7 +166,10 @@ class _PlacedActivation(_Activation):
             block = func.blocks[self._block]
             for param, place in zip(block.params, allocation.param_places[self._block], strict=True):
                 self._expect(place, param, "parameter")
-                self._stored(param)
+                if param in allocation.delivered:
+                    self._expect(SLOT + allocation.slot[param], param, "slot of a parameter")
+                else:
+                    self._stored(param)
             way = self._run_block()
             if way is None:
                 return self._returned

@@ -15,10 +15,10 @@ from tests.reference.store import Function, Instance
 from tests.reference.traps import Trap, TrapKind
 from trapline.compile.ir import Func, Op
 from trapline.compile.lower import PURE_OPS
-from trapline.compile.pipeline import to_ssa
+from trapline.compile.pipeline import ModuleTypes, to_ssa
 from trapline.wasm.body import Body, decode_body
 from trapline.wasm.module import Module
-from trapline.wasm.types import EXTERNREF, FUNCREF, FuncType
+from trapline.wasm.types import EXTERNREF, FUNCREF
 from trapline.wasm.validate import validate_body
 
 VIRTUAL = frozenset([0x01, 0x02, 0x03, 0x05, 0x0B])
@@ -28,26 +28,6 @@ State = tuple[int, int, tuple[Any, ...], tuple[Any, ...]]
 """(defined function, Wasm pc, locals, operands) as bits."""
 
 
-class ModuleEnvironment:
-    """What lowering asks, answered by a decoded module."""
-
-    def __init__(self, module: Module) -> None:
-        self._module = module
-
-    def type_of(self, type_index: int) -> FuncType:
-        return self._module.types[type_index]
-
-    def type_of_function(self, function_index: int) -> FuncType:
-        return self._module.function_types[function_index]
-
-    def type_of_global(self, global_index: int) -> tuple[int, bool]:
-        found = self._module.globals[global_index]
-        return found.value, found.mutable
-
-    def type_of_table(self, table_index: int) -> int:
-        return self._module.tables[table_index].element
-
-
 class Lowered:
     """One function: its body, its SSA form, the locals' values at each opcode."""
 
@@ -55,7 +35,7 @@ class Lowered:
         self.body: Body = decode_body(module, defined_index)
         validate_body(module, self.body)
         self.func: Func = to_ssa(
-            self.body.function_index, self.body, self.body.type, ModuleEnvironment(module), keep_states
+            self.body.function_index, self.body, self.body.type, ModuleTypes(module), keep_states
         )
         self.locals_at: list[tuple[int, ...]] = []
         now = list(self.func.initial_locals)
@@ -229,6 +209,8 @@ class _Activation:
             values[instruction] = self._results[func.args[instruction][0]][imm]
         elif op in (Op.CALL, Op.CALL_INDIRECT):
             self._call(instruction, op, args, imm)
+        elif op == Op.COPY:
+            values[instruction] = args[0]
         elif op == Op.GLOBAL_GET:
             values[instruction] = self._owner._instance.globals[imm].value
         elif op == Op.GLOBAL_SET:

@@ -18,7 +18,7 @@ from trapline.compile.checker import CheckError
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="code is emitted for x86-64 only")
 
 MUTATIONS = 1000
-PROGRAMS = ("quicksort", "shootout-base64", "shootout-keccak", "shootout-fib2")
+PROGRAMS = ("quicksort", "shootout-base64", "shootout-fib2")
 """The rest takes minutes."""
 
 
@@ -55,10 +55,24 @@ def test_real_programs_are_proved(name: str, full: bool) -> None:
 def victims() -> list[Subject]:
     """Functions of some size at both levels."""
     found = []
-    for seed in range(100, 112):
+    for seed in range(100, 120):
         for full in (True, False):
-            found += [subject for subject in subjects(generate(seed, 40).content, full) if len(subject.body.opcodes) > 30]
+            found += [
+                subject for subject in subjects(generate(seed, 40).content, full) if len(subject.body.opcodes) > 30
+            ]
     return found
+
+
+def is_seen(damaged: Subject, proof: Proof | None) -> bool:
+    """Whether the checker refuses; a proof of all but the table saves the time for another."""
+    try:
+        if proof is None:
+            damaged.check()
+        else:
+            proof.check(damaged)
+    except CheckError:
+        return True
+    return False
 
 
 def test_all_damage_is_seen() -> None:
@@ -75,13 +89,7 @@ def test_all_damage_is_seen() -> None:
         if damaged is None:
             continue
         name = mutation.__name__
-        try:
-            if mutation in OF_CODE:
-                damaged.check()
-            else:
-                proofs[which].check(damaged)
-        except CheckError as error:
-            assert error.function == found[which].func.index
+        if is_seen(damaged, None if mutation in OF_CODE else proofs[which]):
             seen[name] += 1
             continue
         assert mutation in OF_TABLES, f"{name} in function {which} was not seen"

@@ -90,3 +90,4 @@
 ;;     mov eax, ecx
 ;;     leave
 ;;     ret
+;;     table: b1 b2 b3 b4 b5 b3 b1

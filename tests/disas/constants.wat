@@ -55,3 +55,4 @@
 ;;     movss xmm0, dword ptr [rip + 5]
 ;;     leave
 ;;     ret
+;;     data: 0000000000a07f

@@ -52,17 +52,19 @@
 ;;     leave
 ;;     ret
 ;; == emit: function 2 (by_ten), full
-;; 32 bytes
+;; 40 bytes
 ;;     test dword ptr [rsp - 0x8010], eax                  ; stack, opcode 0
 ;;     push rbp
 ;;     mov rbp, rsp
 ;;     sub rsp, 0x10
 ;;     mov qword ptr [rbp - 8], r15
 ;;   # 0..2 i32.div_u
-;;     mov ecx, 0xa
-;;     mov ebx, eax
-;;     xor edx, edx
-;;     div ecx                                             ; division, opcode 2
+;;     mov ecx, eax
+;;     mov edx, 0xcccccccd
+;;     imul rcx, rdx
+;;     shr rcx, 0x23
+;;     mov ecx, ecx
 ;;   # 3 end
+;;     mov eax, ecx
 ;;     leave
 ;;     ret

@@ -21,7 +21,7 @@
     end))
 
 ;; == emit: function 0 (fib), full
-;; 75 bytes
+;; 72 bytes
 ;; L0:
 ;;     test dword ptr [rsp - 0x8030], eax                  ; stack, opcode 0
 ;;     push rbp
@@ -54,10 +54,8 @@
 ;;   # 14 i32.add
 ;;     mov ecx, dword ptr [rbp - 0x20]                     ; back from opcode 13
 ;;     add ecx, eax
-;;   # 15 end
-;;     mov eax, dword ptr [rbp - 0x10]
 ;; b3:
-;;   # 16 end
+;;   # 15..16 end
 ;;     mov eax, ecx
 ;;     leave
 ;;     ret

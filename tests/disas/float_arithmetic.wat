@@ -46,6 +46,7 @@
 ;;   # 7 end
 ;;     leave
 ;;     ret
+;;     data: 000000000000 000000000000e03f
 ;; == emit: function 1 (signs), full
 ;; 96 bytes, of them 39 of data
 ;;     test dword ptr [rsp - 0x8010], eax                  ; stack, opcode 0
@@ -65,6 +66,9 @@
 ;;     movaps xmm0, xmm2
 ;;     leave
 ;;     ret
+;;     data: 0000000000000000 0000800000000000
+;;     data: 00000000000000ff ffff7f0000000000
+;;     data: 00000000000000
 ;; == emit: function 2 (least), full
 ;; 50 bytes
 ;;     test dword ptr [rsp - 0x8010], eax                  ; stack, opcode 0

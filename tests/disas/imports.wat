@@ -32,3 +32,4 @@
 ;;   # 5 end
 ;;     leave                                               ; back from opcode 4
 ;;     ret
+;;     data: 00000000 000000000000f83f

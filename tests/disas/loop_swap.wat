@@ -33,10 +33,9 @@
 ;; b2 depth 1, from b1                                  ; opcode 12
 ;;   holding rax:v5, rcx:v6, rdx:v10
 ;;   jump                                               ; 12
-;;   to b3
-;; b3 from b2                                           ; opcode 13
-;;   holding rax:v5, rcx:v6, rdx:v10
-;;   rax:v6 = rcx
+;;   to b3(v6, v5, v10)
+;; b3(rcx:v13, rax:v14, rdx:v15) from b2                ; opcode 13
+;;   rax:v13 = rcx
 ;;   return rax                                         ; 14
 ;; == emit: function 0 (swap), full
 ;; 44 bytes
@@ -52,15 +51,14 @@
 ;;     sub edx, 1
 ;;   # 11 br_if 0
 ;;     test edx, edx
-;;     jne L0
-;; b2:
-;;   # 12..14 end
-;;     mov eax, ecx
-;;     leave
-;;     ret
-;; L0:
+;;     je b2
 ;;     mov ebx, eax
 ;;     mov r11d, ecx
 ;;     mov ecx, eax
 ;;     mov eax, r11d
 ;;     jmp b1
+;; b2:
+;;   # 12..14 end
+;;     mov eax, ecx
+;;     leave
+;;     ret

@@ -90,7 +90,7 @@
     end))
 
 ;; == emit: function 0 (matmul), full
-;; 290 bytes
+;; 251 bytes
 ;;     test dword ptr [rsp - 0x8060], eax                  ; stack, opcode 0
 ;;     push rbp
 ;;     mov rbp, rsp
@@ -114,25 +114,22 @@
 ;;     xor edx, edx
 ;;     xor edi, edi
 ;;     xor r8d, r8d
-;;     xor r9d, r9d
-;;     xor r10d, r10d
+;;     mov dword ptr [rbp - 0x20], 0
+;;     mov dword ptr [rbp - 0x28], 0
 ;;     xorps xmm0, xmm0
+;;     mov dword ptr [rbp - 0x40], edi
 ;; b3:
-;;     mov dword ptr [rbp - 0x20], ecx
+;;     mov dword ptr [rbp - 0x30], ecx
 ;;   # 11..14 i32.mul
-;;     mov r12d, esi
-;;     imul r12d, ecx
-;;     mov dword ptr [rbp - 0x60], r12d
+;;     mov r9d, esi
+;;     imul r9d, ecx
+;;     mov dword ptr [rbp - 0x60], r9d
 ;;   # 15..16 local.set 7
-;;     lea r13d, [rax + r12]
-;;     mov dword ptr [rbp - 0x28], r13d
+;;     lea r8d, [rax + r9]
+;;     mov dword ptr [rbp - 0x38], r8d
 ;;   # 17..19 loop
 ;;     mov ecx, dword ptr [rbp - 0x10]
 ;;     mov edx, dword ptr [rbp - 0x18]
-;;     mov dword ptr [rbp - 0x30], edi
-;;     mov dword ptr [rbp - 0x38], r9d
-;;     mov dword ptr [rbp - 0x40], r10d
-;;     movaps xmm1, xmm0
 ;;     xor r8d, r8d
 ;; b4:
 ;;     mov dword ptr [rbp - 0x58], r8d
@@ -141,16 +138,16 @@
 ;;     shl edi, 3
 ;;     mov dword ptr [rbp - 0x50], edi
 ;;   # 24..25 local.set 9
-;;     lea r9d, [rcx + rdi]
+;;     lea r10d, [rcx + rdi]
 ;;   # 26..32 loop
 ;;     mov ecx, dword ptr [rbp - 0x48]
-;;     mov edx, dword ptr [rbp - 0x28]
+;;     mov edx, dword ptr [rbp - 0x38]
 ;;     xorps xmm0, xmm0
 ;; b5:
 ;;   # 33..34 f64.load
 ;;     movsd xmm1, qword ptr [r14 + rdx]                   ; memory, opcode 34
 ;;   # 35..36 f64.load
-;;     movsd xmm2, qword ptr [r14 + r9]                    ; memory, opcode 36
+;;     movsd xmm2, qword ptr [r14 + r10]                   ; memory, opcode 36
 ;;   # 37 f64.mul
 ;;     mulsd xmm1, xmm2
 ;;   # 38..40 local.set 11
@@ -158,65 +155,55 @@
 ;;   # 41..44 local.set 8
 ;;     add edx, 8
 ;;   # 45..48 local.set 9
-;;     add r9d, esi
+;;     add r10d, esi
 ;;   # 49..52 local.tee 6
 ;;     add ecx, -1
 ;;   # 53 br_if 0
 ;;     test ecx, ecx
-;;     jne L0
+;;     je b6
+;;     movaps xmm0, xmm1
+;;     jmp b5
 ;; b6:
-;;   # 54..59 i32.add
-;;     mov ebx, dword ptr [rbp - 0x18]
-;;     mov edi, ebx
-;;     add edi, dword ptr [rbp - 0x60]
+;;   # 54 end
+;;     mov dword ptr [rbp - 0x40], ecx
+;;     mov dword ptr [rbp - 0x20], edx
+;;     mov dword ptr [rbp - 0x28], r10d
+;;     movaps xmm0, xmm1
+;; b7:
+;;   # 55..59 i32.add
+;;     mov ecx, dword ptr [rbp - 0x18]
+;;     mov edx, ecx
+;;     add edx, dword ptr [rbp - 0x60]
 ;;   # 60..63 i32.add
-;;     mov r8d, dword ptr [rbp - 0x50]
-;;     add r8d, edi
+;;     mov ebx, dword ptr [rbp - 0x50]
+;;     add ebx, edx
 ;;   # 64..65 f64.store
-;;     movsd qword ptr [r14 + r8], xmm1                    ; memory, opcode 65
+;;     movsd qword ptr [r14 + rbx], xmm0                   ; memory, opcode 65
 ;;   # 66..69 local.tee 5
-;;     mov edi, dword ptr [rbp - 0x58]
-;;     add edi, 1
+;;     mov edx, dword ptr [rbp - 0x58]
+;;     add edx, 1
 ;;   # 70..72 br_if 0
-;;     mov r8d, dword ptr [rbp - 0x48]
-;;     cmp r8d, edi
-;;     jne L1
+;;     mov ebx, dword ptr [rbp - 0x48]
+;;     cmp ebx, edx
+;;     je b8
+;;     mov r9d, dword ptr [rbp - 0x60]
+;;     mov r8d, edx
+;;     mov edx, ecx
+;;     mov ecx, dword ptr [rbp - 0x10]
+;;     jmp b4
 ;; b8:
 ;;   # 73..77 local.tee 4
-;;     mov r10d, dword ptr [rbp - 0x20]
-;;     add r10d, 1
+;;     mov ecx, dword ptr [rbp - 0x30]
+;;     add ecx, 1
 ;;   # 78..80 br_if 0
-;;     cmp r8d, r10d
-;;     jne L2
+;;     cmp ebx, ecx
+;;     je b10
+;;     mov edi, dword ptr [rbp - 0x40]
+;;     mov r8d, dword ptr [rbp - 0x38]
+;;     jmp b3
 ;; b10:
 ;;   # 81..82 end
-;;     mov ecx, dword ptr [rbp - 0x10]
-;;     mov edx, ebx
-;;     mov ebx, r8d
+;;     nop
 ;; b12:
 ;;     leave
 ;;     ret
-;; L0:
-;;     movaps xmm0, xmm1
-;;     jmp b5
-;; L1:
-;;     mov r12d, dword ptr [rbp - 0x60]
-;;     mov dword ptr [rbp - 0x30], ecx
-;;     mov ecx, dword ptr [rbp - 0x10]
-;;     mov dword ptr [rbp - 0x38], edx
-;;     mov edx, ebx
-;;     mov ebx, r8d
-;;     mov r8d, edi
-;;     mov dword ptr [rbp - 0x40], r9d
-;;     jmp b4
-;; L2:
-;;     mov ebx, r8d
-;;     mov r8d, dword ptr [rbp - 0x28]
-;;     movaps xmm0, xmm1
-;;     mov r11d, r10d
-;;     mov r10d, r9d
-;;     mov r9d, edx
-;;     mov edx, edi
-;;     mov edi, ecx
-;;     mov ecx, r11d
-;;     jmp b3

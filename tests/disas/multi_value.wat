@@ -40,6 +40,7 @@
 ;;     mov rax, rdx
 ;;     leave
 ;;     ret
+;;     data: 00000000000000 0000000000000440
 ;; == emit: function 0 (rotate), full
 ;; 21 bytes
 ;;     test dword ptr [rsp - 0x8010], eax                  ; stack, opcode 0

@@ -46,7 +46,7 @@
     i32.xor))
 
 ;; == emit: function 0 (scan), full
-;; 88 bytes
+;; 81 bytes
 ;;     test dword ptr [rsp - 0x8010], eax                  ; stack, opcode 0
 ;;     push rbp
 ;;     mov rbp, rsp
@@ -72,38 +72,35 @@
 ;;   # 17..19 local.set 4
 ;;     add edx, edi
 ;;   # 20 br 1
+;;     mov esi, edx
 ;;     jmp b5
 ;; b4:
 ;;   # 22..25 local.set 3
 ;;     add ebx, 1
-;;   # 26 end
-;;     mov edx, esi
 ;; b5:
-;;   # 27..30 local.tee 0
+;;   # 26..30 local.tee 0
 ;;     add eax, 1
 ;;   # 31..33 br_if 0
 ;;     cmp eax, ecx
-;;     jb L1
+;;     jae b6
+;;     mov edx, edi
+;;     jmp b2
 ;; b6:
-;;   # 34..35 end
-;;     mov esi, ebx
-;;     mov ebx, edi
-;;     mov edi, edx
-;;     mov edx, eax
+;;   # 34 end
+;;     mov edx, edi
+;; b7:
+;;   # 35 end
+;;     nop
 ;; b8:
 ;;   # 36..38 i32.xor
-;;     mov eax, esi
-;;     xor eax, edi
+;;     mov edi, ebx
+;;     xor edi, esi
 ;;   # 39 end
+;;     mov eax, edi
 ;;     leave
 ;;     ret
 ;; L0:
-;;     mov edx, eax
+;;     xor edx, edx
 ;;     xor ebx, ebx
 ;;     xor esi, esi
-;;     xor edi, edi
 ;;     jmp b8
-;; L1:
-;;     mov esi, edx
-;;     mov edx, edi
-;;     jmp b2

@@ -81,7 +81,7 @@
     local.get $primes))
 
 ;; == emit: function 0 (sieve), full
-;; 137 bytes
+;; 133 bytes
 ;;     test dword ptr [rsp - 0x8010], eax                  ; stack, opcode 0
 ;;     push rbp
 ;;     mov rbp, rsp
@@ -111,27 +111,27 @@
 ;;     xor edx, edx
 ;; b6:
 ;;   # 24..28 local.tee 2
-;;     mov ebx, ecx
-;;     imul ebx, ecx
+;;     mov edx, ecx
+;;     imul edx, ecx
 ;;   # 29..31 br_if 0
-;;     cmp ebx, eax
+;;     cmp edx, eax
 ;;     jae b12
 ;; b7:
 ;;   # 32..33 i32.load8_u offset=1024
-;;     movzx edx, byte ptr [r14 + rcx + 0x400]             ; memory, opcode 33
+;;     movzx ebx, byte ptr [r14 + rcx + 0x400]             ; memory, opcode 33
 ;;   # 34..35 br_if 0
-;;     test edx, edx
+;;     test ebx, ebx
 ;;     je b12
 ;; b8:
 ;;   # 36 loop
 ;;     nop
 ;; b9:
 ;;   # 37..39 i32.store8 offset=1024
-;;     mov byte ptr [r14 + rbx + 0x400], 0                 ; memory, opcode 39
+;;     mov byte ptr [r14 + rdx + 0x400], 0                 ; memory, opcode 39
 ;;   # 40..43 local.tee 2
-;;     add ebx, ecx
+;;     add edx, ecx
 ;;   # 44..46 br_if 0
-;;     cmp ebx, eax
+;;     cmp edx, eax
 ;;     jb b9
 ;; b10:
 ;;   # 47..48 end
@@ -141,16 +141,16 @@
 ;;     add ecx, 1
 ;;   # 53..55 br_if 0
 ;;     cmp eax, ecx
-;;     jne L0
+;;     jne b6
 ;; b13:
 ;;   # 56..59 loop
 ;;     mov ecx, 2
-;;     xor edx, edx
+;;     xor ebx, ebx
 ;; b15:
 ;;   # 60..62 i32.load8_u offset=1024
 ;;     movzx esi, byte ptr [r14 + rcx + 0x400]             ; memory, opcode 62
 ;;   # 63..64 local.set 3
-;;     add edx, esi
+;;     add ebx, esi
 ;;   # 65..68 local.tee 1
 ;;     add ecx, 1
 ;;   # 69..71 br_if 0
@@ -158,11 +158,8 @@
 ;;     jne b15
 ;; b16:
 ;;   # 72..74 end
-;;     mov ecx, edx
+;;     mov ecx, ebx
 ;; b18:
 ;;     mov eax, ecx
 ;;     leave
 ;;     ret
-;; L0:
-;;     mov edx, ebx
-;;     jmp b6

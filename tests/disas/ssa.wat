@@ -57,9 +57,9 @@
 ;;   v10: i32 = i32.gt_s v9, v2                         ; 11
 ;;   branch v10: b1(v9, v7), b2                         ; 12
 ;; b2 depth 1, from b1                                  ; opcode 13
-;;   jump: b3                                           ; 13
-;; b3 from b2                                           ; opcode 14
-;;   return v7                                          ; 15
+;;   jump: b3(v9, v7)                                   ; 13
+;; b3(v13: i32, v14: i64) from b2                       ; opcode 14
+;;   return v14                                         ; 15
 ;; == parameters: function 0 (sum), full
 ;; [i32] -> [i64]
 ;; b0(v0: i32)                                          ; opcode 0
@@ -74,9 +74,9 @@
 ;;   v10: i32 = i32.gt_s v9, v2                         ; 11
 ;;   branch v10: b1(v9, v7), b2                         ; 12
 ;; b2 depth 1, from b1                                  ; opcode 13
-;;   jump: b3                                           ; 13
-;; b3 from b2                                           ; opcode 14
-;;   return v7                                          ; 15
+;;   jump: b3(v9, v7)                                   ; 13
+;; b3(v13: i32, v14: i64) from b2                       ; opcode 14
+;;   return v14                                         ; 15
 ;; == dead: function 0 (sum), full
 ;; [i32] -> [i64]
 ;; b0(v0: i32)                                          ; opcode 0
@@ -91,9 +91,9 @@
 ;;   v10: i32 = i32.gt_s v9, v2                         ; 11
 ;;   branch v10: b1(v9, v7), b2                         ; 12
 ;; b2 depth 1, from b1                                  ; opcode 13
-;;   jump: b3                                           ; 13
-;; b3 from b2                                           ; opcode 14
-;;   return v7                                          ; 15
+;;   jump: b3(v9, v7)                                   ; 13
+;; b3(v13: i32, v14: i64) from b2                       ; opcode 14
+;;   return v14                                         ; 15
 ;; == fuse: function 0 (sum), full
 ;; [i32] -> [i64]
 ;; b0(v0: i32)                                          ; opcode 0
@@ -107,9 +107,9 @@
 ;;   v9: i32 = i32.sub v4, v8                           ; 9
 ;;   branch i32.gt_s v9, v2: b1(v9, v7), b2             ; 12
 ;; b2 depth 1, from b1                                  ; opcode 13
-;;   jump: b3                                           ; 13
-;; b3 from b2                                           ; opcode 14
-;;   return v7                                          ; 15
+;;   jump: b3(v9, v7)                                   ; 13
+;; b3(v13: i32, v14: i64) from b2                       ; opcode 14
+;;   return v14                                         ; 15
 ;; == allocate: function 0 (sum), full
 ;; 0 slots
 ;; b0(rax:v0)                                           ; opcode 0
@@ -126,10 +126,9 @@
 ;; b2 depth 1, from b1                                  ; opcode 13
 ;;   holding rax:v9, rcx:v7
 ;;   jump                                               ; 13
-;;   to b3
-;; b3 from b2                                           ; opcode 14
-;;   holding rax:v9, rcx:v7
-;;   rax:v7 = rcx
+;;   to b3(v9, v7)
+;; b3(rax:v13, rcx:v14) from b2                         ; opcode 14
+;;   rax:v14 = rcx
 ;;   return rax                                         ; 15
 ;; == table: function 0 (sum), full
 ;;    0: locals rax, 0, 0 | operands -

@@ -53,6 +53,8 @@
 ;;   # 2 end
 ;;     leave
 ;;     ret
+;;     data: 0000000000c0ffff ffdf410000000000
+;;     data: 00e0c1
 ;; == emit: function 2 (unsigned), full
 ;; 108 bytes, of them 5 of data
 ;;     test dword ptr [rsp - 0x8010], eax                  ; stack, opcode 0
@@ -90,3 +92,4 @@
 ;;   # 2 end
 ;;     leave
 ;;     ret
+;;     data: 000000005f

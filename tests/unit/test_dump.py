@@ -186,6 +186,25 @@ def test_the_environment(module_file: Path, run_python: RunPython) -> None:
     assert run(TRAPLINE_DUMP="emit", TRAPLINE_ONLY="..0").count("== emit") == 2
 
 
+CHECKED = """
+import sys
+from trapline.cli import main
+from trapline.compile import checker
+proved = []
+prove = checker.check
+checker.check = lambda func, *rest: (prove(func, *rest), proved.append(func.index))
+assert main(["compile", sys.argv[1]]) == 0
+print(proved)
+"""
+
+
+@pytest.mark.parametrize(("value", "proved"), [("1", "[1, 2]"), ("0", "[]"), ("", "[]")])
+def test_checking(module_file: Path, run_python: RunPython, value: str, proved: str) -> None:
+    finished = run_python(CHECKED, str(module_file), env={"TRAPLINE_CHECK": value})
+    assert finished.returncode == 0, finished
+    assert finished.stdout.splitlines()[-1] == proved
+
+
 RUN = """
 import sys, trapline
 engine = trapline.Engine()

@@ -100,7 +100,8 @@ def test_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
         held = archive.namelist()
     assert {PurePosixPath(name).parts[0].split("-")[0] for name in held} == {"trapline"}
     extension = f"trapline/_native{importlib.machinery.EXTENSION_SUFFIXES[0]}"
-    assert {extension, "trapline/py.typed"} <= set(held)
+    demo = {f"trapline/cli/demo/{name}" for name in ("thumbnail.c", "thumbnail.wasm", "sunset.qoi", "damaged.qoi")}
+    assert {extension, "trapline/py.typed", *demo} <= set(held)
     assert [name for name in held if name.endswith(".so")] == [extension]
     # For one version of Python: the core reads what the limited API does not give.
     tag = f"cp{sys.version_info.major}{sys.version_info.minor}"

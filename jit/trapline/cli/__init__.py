@@ -22,7 +22,7 @@ COMMANDS: Final = {
     "compile": "compile a module ahead of time, into an artifact that starts at once",
     "objdump": "opcodes, native code and the places of values side by side",
     "dump": "what each stage of the compiler makes of a module",
-    "demo": "native code that traps, is looked into, mended and resumed",
+    "demo": "a C program that traps on a damaged file, is looked into, mended and resumed",
     "completion": "print the completion script of a shell",
 }
 """Every command in the order of the help, with its summary."""

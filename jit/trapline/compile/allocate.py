@@ -2,8 +2,9 @@
 
 Requires: SSA in its layout, its Liveness, a Machine. Leaves: an Allocation: for each block the steps to emit, for each
 edge the moves it makes, for each value its slot if it has one, and a log of which value is in which register when.
-Invariants: a value with a slot is stored there where it is defined and never changes, so the slot is right from then
-on; two values never share a register; a move never goes through memory but by the scratch register.
+Invariants: a value with a slot is stored there where it is defined, and the slot holds it for the rest of its life; two
+values never share a register; values that share a slot live one after the other (homes.py); a move never goes through
+memory but by the scratch register.
 
 The walk keeps the contents of the registers. A value that must give up its register gets a slot; it costs a store at
 its definition, however often it gives up a register. Where blocks meet, the first edge decides which registers hold
@@ -13,82 +14,22 @@ get registers first, and values it does not use wait in slots when registers are
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple, Protocol
+from bisect import bisect_left, bisect_right
+from typing import Final
 
+from trapline.compile.allocation import ANY, NONE, REG, SAME, SLOT, Allocation, Machine, Shape, Step
+from trapline.compile.homes import find_homes, find_lives
 from trapline.compile.ir import NO_TYPE, Edge, Func, Op
 from trapline.compile.liveness import Liveness
 from trapline.wasm.types import F32, F64
 
 __all__ = ["ANY", "NONE", "REG", "SAME", "SLOT", "Allocation", "Machine", "Shape", "Step", "allocate"]
 
-SLOT: Final = 64
-"""Places: 0-15 general registers, 16-31 floating-point registers, SLOT + k the k-th slot of the frame."""
-
-REG: Final = -1
-"""In or out: any register of the value's class."""
-ANY: Final = -2
-"""In: a register, a slot or a constant, as it happens to be."""
-SAME: Final = -3
-"""Out: the register of the first operand, which is overwritten."""
-NONE: Final = -4
-"""Out: no register. In: a constant that the instruction holds itself."""
-
 _MOVE, _CONSTANT, _OP = 0, 1, 2
-
-
-class Shape(NamedTuple):
-    """What an instruction asks of its operands: a register number, or one of the codes above.
-
-    `clobbers` are registers it destroys; `early` says that the result is written before every operand is read.
-    `swaps` says that the first two operands may change places. `call` says that it destroys every register and that all
-    inputs are places to move to at once, slots of the outgoing area included.
-    """
-
-    inputs: tuple[int, ...]
-    output: int
-    clobbers: tuple[int, ...] = ()
-    early: bool = False
-    swaps: bool = False
-    call: bool = False
-
-
-class Machine(Protocol):
-    """What allocation asks of an architecture."""
-
-    general: tuple[int, ...]
-    floating: tuple[int, ...]
-
-    def shape(self, func: Func, value: int) -> Shape: ...
-    def parameter_places(self, types: list[int]) -> list[int]: ...
-
-
-class Step(NamedTuple):
-    """One thing to emit: kind 0 a move from `ins[0]` to `out`, 1 the constant `value` into `out`, 2 the instruction."""
-
-    kind: int
-    value: int
-    ins: tuple[int, ...]
-    out: int
-
-
-class Allocation:
-    """What emission and the frame table read.
-
-    `steps[b]` in order; `edge_moves[b][k]` for the k-th edge; `slot[v]` or -1; `log[b]`: (number of steps before it
-    holds, register, value or -1 for rubbish), the block's entry first. A value stays in a register, as far as a state
-    is concerned, until something else is written there, however early the allocator gave it up. `param_places[b]`:
-    where the block finds its parameters.
-    """
-
-    __slots__ = ("edge_moves", "log", "param_places", "slot", "slot_count", "steps")
-
-    def __init__(self, values: int, blocks: int) -> None:
-        self.steps: list[list[Step]] = [[] for _ in range(blocks)]
-        self.edge_moves: list[list[list[Step]]] = [[] for _ in range(blocks)]
-        self.slot = [-1] * values
-        self.slot_count = 0
-        self.log: list[list[tuple[int, int, int]]] = [[] for _ in range(blocks)]
-        self.param_places: list[list[int]] = [[] for _ in range(blocks)]
+_CALLS: Final = frozenset([Op.CALL, Op.CALL_INDIRECT, Op.LIBCALL])
+_NEVER: Final = 1 << 60
+_CHAIN: Final = 4
+"""How many parameters in a row are looked at for one that has a register already."""
 
 
 class _Allocator:
@@ -108,13 +49,23 @@ class _Allocator:
         self._log: list[tuple[int, int, int]] = []
         self._pinned: set[int] = set()
         self._hint: dict[int, int] = {}
-        """Value -> a block parameter that it becomes."""
+        """Value -> a block parameter that it becomes; that of a loop header if there is one."""
+        self._position_of: dict[int, int] = {}
+        """Parameter -> which of its block it is."""
         self._clobbered: tuple[int, ...] = ()
         """What the instruction under way destroys: no place for anything that outlives it."""
         self._alive: list[int] = []
         """What the block before left in registers."""
         self._floating = [type_ in (F32, F64) for type_ in func.type]
         self._constant = [op == Op.CONST for op in func.op]
+        self._lives = find_lives(func, live)
+        self._home = find_homes(func, live, self._lives)
+        self._home_slot: dict[int, int] = {}
+        self._swap_slot = -1
+        self._calls = [live.position[value] for value in live.order if func.op[value] in _CALLS]
+        """Positions of the instructions that leave nothing in registers."""
+        self._reads = [[at for at in uses if not at & 1] for uses in live.uses]
+        """Of each value, the positions of the instructions that read it; edges do so at odd ones."""
 
     # ---- what is where ----
 
@@ -124,7 +75,26 @@ class _Allocator:
         while cursor < len(uses) and uses[cursor] < at:
             cursor += 1
         self._cursor[value] = cursor
-        return uses[cursor] if cursor < len(uses) else 1 << 60
+        return uses[cursor] if cursor < len(uses) else _NEVER
+
+    def _is_alive(self, value: int, start: int) -> bool:
+        """Whether anything needs a value at the start of a block or behind it, on ways through that block."""
+        if self._live.end[value] <= start:
+            return False
+        life = self._lives.get(value)
+        if life is None:
+            return True
+        at = bisect_right(life, (start, _NEVER)) - 1
+        return at >= 0 and start < life[at][1]
+
+    def _waits(self, value: int, start: int) -> bool:
+        """Whether no instruction reads a value from a position on before a call does: no register helps until then."""
+        reads = self._reads[value]
+        at = bisect_left(reads, start)
+        if at == len(reads):
+            return True
+        call = bisect_left(self._calls, start)
+        return call < len(self._calls) and self._calls[call] < reads[at]
 
     def _put(self, value: int, register: int) -> None:
         self._held[register] = value
@@ -141,10 +111,19 @@ class _Allocator:
         """The slot of a value, made if it has none; constants need none."""
         slot = self.out.slot[value]
         if slot < 0:
-            slot = self.out.slot_count
-            self.out.slot_count += 1
+            home = self._home[value]
+            slot = self._home_slot.get(home, -1)
+            if slot < 0:
+                slot = self._home_slot[home] = self._new_slot()
             self.out.slot[value] = slot
         return SLOT + slot
+
+    def _depth_of(self, value: int) -> int:
+        return self._func.blocks[self._live.def_block[value]].depth
+
+    def _new_slot(self) -> int:
+        self.out.slot_count += 1
+        return self.out.slot_count - 1
 
     def _evict(self, register: int) -> None:
         value = self._held[register]
@@ -163,7 +142,9 @@ class _Allocator:
         """A register that holds nothing, made so if need be by evicting whoever is used last."""
         pool = self._machine.floating if floating else self._machine.general
         held, pinned = self._held, self._pinned
-        if hint >= 0 and held[hint] < 0 and hint not in pinned and hint not in self._clobbered:
+        if hint >= 0 and hint not in pinned and hint not in self._clobbered:
+            if held[hint] >= 0:  # its last reader is the instruction under way, or a state before it
+                self._drop(hint)
             return hint
         worst, worst_use = -1, -1
         for register in pool:
@@ -302,9 +283,10 @@ class _Allocator:
         if func.type[value] == NO_TYPE or shape.output == NONE:
             return -1
         floating = self._floating[value]
-        hint = self._hint.get(value, -1)
-        if hint >= 0:
-            hint = self._param_register(hint)
+        hint = self._wanted(value, at)
+        held = 0 <= hint < SLOT and self._held[hint] >= 0
+        if hint >= SLOT or hint in self._clobbered or (held and (hint in ins or shape.early)):
+            hint = -1
         if shape.output >= 0:
             self._vacate(shape.output, at)
             return shape.output
@@ -325,16 +307,22 @@ class _Allocator:
                     self._pinned.discard(register)
         return self._free_register(floating, at, hint)
 
-    def _param_register(self, param: int) -> int:
-        block = self._live.def_block[param]
-        places = self.out.param_places[block]
-        if not places:
-            return -1
-        place = places[self._func.blocks[block].params.index(param)]
-        if place >= SLOT:
-            return -1
-        held = self._held[place]
-        return place if held < 0 else -1
+    def _wanted(self, value: int, at: int) -> int:
+        """Where the parameter is that a value becomes, if that is known: a register that is free at a position, or the
+        slot of both; else -1."""
+        out, home = self.out, self._home[value]
+        for _ in range(_CHAIN):
+            value = self._hint.get(value, -1)
+            if value < 0:
+                break
+            places = out.param_places[self._live.def_block[value]]
+            if places:
+                place = places[self._position_of[value]]
+                if place >= SLOT:
+                    return place if self._home[value] == home else -1
+                held = self._held[place]
+                return place if held < 0 or self._live.end[held] <= at else -1
+        return -1
 
     # ---- blocks and edges ----
 
@@ -361,11 +349,14 @@ class _Allocator:
         start = live.block_start[edge.target]
         if target.is_header:
             self._enter_loop(edge.target, at)
-        entry = {
-            register: value
-            for register, value in enumerate(self._held)
-            if value >= 0 and live.end[value] > start and not (self._constant[value] and not target.is_header)
-        }
+        slot, header = self.out.slot, target.is_header
+        entry = {}
+        for register, value in enumerate(self._held):
+            if value < 0 or not self._is_alive(value, start):
+                continue
+            if not header and (self._constant[value] or (slot[value] >= 0 and self._waits(value, start))):
+                continue
+            entry[register] = value
         taken = set(entry)
         places: list[int] = []
         for param, arg in zip(target.params, edge.args, strict=True):
@@ -377,26 +368,42 @@ class _Allocator:
         self.out.param_places[edge.target] = places
 
     def _param_place(self, param: int, arg: int, taken: set[int], start: int, edge: Edge) -> int:
+        """Where a parameter comes in: where the argument is, if possible, or where it will be wanted."""
         live = self._live
-        here = self._place[arg]
-        if not live.uses[param] and live.end[param] < start:
-            return self._slot(param)
         unused = not live.uses[param]
-        if here >= 0 and here not in taken and not unused:
-            return here
+        if unused and live.end[param] < start:
+            return self._slot(param)
+        here = self._place[arg]
+        wanted = self._wanted(param, start)
+        waits = self._waits(param, start)
+        stored = self._is_stored(arg, param) and not self._is_calm(edge.target)
+        if waits and (wanted >= SLOT or (here < 0 and stored)):
+            return self._slot(param)
         pool = self._machine.floating if self._floating[param] else self._machine.general
         free = [register for register in pool if register not in taken]
-        if unused and len(free) <= 4:
+        if waits and (len(free) <= 4 or (unused and stored)):
             return self._slot(param)
-        hint = self._hint.get(param, -1)
-        if hint >= 0:
-            wanted = self._param_register(hint)
-            if wanted in free:
-                return wanted
+        if wanted in free:
+            return wanted
+        if here in free:
+            return here
         for register in free:
             if self._held[register] < 0:
                 return register
         return free[0] if free else self._slot(param)
+
+    def _is_calm(self, number: int) -> bool:
+        """Whether a block is the header of a loop without calls."""
+        live = self._live
+        if not self._func.blocks[number].is_header:
+            return False
+        last = live.block_end[self._func.loop_ends.get(number, len(self._func.blocks)) - 1]
+        call = bisect_left(self._calls, live.block_start[number])
+        return call == len(self._calls) or self._calls[call] > last
+
+    def _is_stored(self, arg: int, param: int) -> bool:
+        """Whether an argument is in the parameter's slot already."""
+        return self.out.slot[arg] >= 0 and self._home[arg] == self._home[param]
 
     def _enter_loop(self, header: int, at: int) -> None:
         """Give the registers to what the loop uses: load it, and put off what only waits."""
@@ -421,7 +428,7 @@ class _Allocator:
             spare = room - len(keep)
             for register in pool:
                 value = self._held[register]
-                if value < 0 or value in keep or live.end[value] <= first:
+                if value < 0 or value in keep or not self._is_alive(value, first):
                     continue
                 if spare > 0 and not self._constant[value]:
                     spare -= 1
@@ -443,13 +450,24 @@ class _Allocator:
         entry = self._entry[edge.target]
         assert entry is not None
         moves: list[tuple[int, int, int]] = []  # (to, from, value); from -1: a constant
-        for register, value in entry.items():
-            if self._place[value] != register:
+        target = self._func.blocks[edge.target]
+        start, slot = self._live.block_start[edge.target], self.out.slot
+        depth = min(self._func.blocks[number].depth, target.depth)
+        for register, value in list(entry.items()):
+            if self._place[value] == register:
+                continue
+            if edge.target > number and slot[value] >= 0 and self._waits(value, start):
+                del entry[register]  # it is in its slot whichever way control comes, and soon enough read from there
+            else:
                 moves.append((register, self._reading(value), value))
-        for place, arg in zip(self.out.param_places[edge.target], edge.args, strict=True):
+        for place, arg, param in zip(self.out.param_places[edge.target], edge.args, target.params, strict=True):
             source = self._reading(arg)
-            if source != place:
-                moves.append((place, source, arg))
+            if source == place or (place >= SLOT and slot[arg] == place - SLOT):
+                continue
+            if place >= SLOT and self._home[arg] == self._home[param] and self._depth_of(arg) <= depth:
+                self._slot(arg)  # a store where it is defined does for this edge and others
+                continue
+            moves.append((place, source, arg))
         self.out.edge_moves[number].append(self._parallel(moves))
 
     def _reading(self, value: int) -> int:
@@ -458,10 +476,14 @@ class _Allocator:
         return -1 if self._constant[value] else self._slot(value)
 
     def _parallel(self, moves: list[tuple[int, int, int]]) -> list[Step]:
-        """Moves that happen at once, as a sequence; -2 stands for the scratch register of the value's class."""
+        """Moves that happen at once, as a sequence; -2 stands for the scratch register of the value's class.
+
+        That register is also the way from slot to slot; where there is such a move, a slot of its own breaks cycles.
+        """
         out: list[Step] = []
         pending = [move for move in moves if move[1] >= 0]
         constants = [move for move in moves if move[1] < 0]
+        through_memory = any(move[0] >= SLOT and move[1] >= SLOT for move in pending)
         while pending:
             sources = [source for _, source, _ in pending]
             ready = next((move for move in pending if move[0] not in sources or (move[0] == move[1])), None)
@@ -469,9 +491,14 @@ class _Allocator:
                 out.append(Step(_MOVE, ready[2], (ready[1],), ready[0]))
                 pending.remove(ready)
                 continue
-            to, source, value = pending[0]  # a cycle: park one source in the scratch register
-            out.append(Step(_MOVE, value, (source,), -2))
-            pending = [(t, -2 if s == source else s, v) for t, s, v in pending]
+            _, source, value = pending[0]  # a cycle: park one source, not where moves from slot to slot go through
+            parked = -2
+            if through_memory:
+                if self._swap_slot < 0:
+                    self._swap_slot = self._new_slot()
+                parked = SLOT + self._swap_slot
+            out.append(Step(_MOVE, value, (source,), parked))
+            pending = [(t, parked if s == source else s, v) for t, s, v in pending]
         for to, _, value in constants:
             out.append(Step(_CONSTANT, value, (), to))
         return out
@@ -479,11 +506,14 @@ class _Allocator:
     def run(self) -> Allocation:
         """Walk all blocks."""
         func, live = self._func, self._live
-        for block in func.blocks:
+        for number, block in enumerate(func.blocks):
+            for position, param in enumerate(block.params):
+                self._position_of[param] = position
             for edge in block.edges:
-                target = func.blocks[edge.target]
-                for arg, param in zip(edge.args, target.params, strict=True):
-                    self._hint.setdefault(arg, param)
+                back = edge.target <= number
+                for arg, param in zip(edge.args, func.blocks[edge.target].params, strict=True):
+                    if back or arg not in self._hint:
+                        self._hint[arg] = param
         entry_block = func.blocks[0]
         self._entry[0] = {}
         places = self._machine.parameter_places([func.type[param] for param in entry_block.params])
@@ -506,7 +536,34 @@ class _Allocator:
             if jumps:  # behind what the entry to a loop loads
                 self._instruction(block.instructions[-1], at)
             self._alive = [value for value in self._held if value >= 0]
+        self._deliver()
         return self.out
+
+    def _deliver(self) -> None:
+        """Parameters in registers that have slots: the store is the edges' business where some argument has been stored
+        to the same slot."""
+        func, slot = self._func, self.out.slot
+        ways: dict[int, list[tuple[int, int, Edge]]] = {}
+        for number, block in enumerate(func.blocks):
+            for way, edge in enumerate(block.edges):
+                ways.setdefault(edge.target, []).append((number, way, edge))
+        for number, block in enumerate(func.blocks):
+            if not number or not self.out.steps[number]:
+                continue
+            for position, (param, place) in enumerate(zip(block.params, self.out.param_places[number], strict=True)):
+                if place >= SLOT or slot[param] < 0:
+                    continue
+                missing = [
+                    (source, way, edge.args[position])
+                    for source, way, edge in ways[number]
+                    if slot[edge.args[position]] != slot[param] and self.out.steps[source]
+                ]
+                if len(missing) < len(ways[number]) and all(
+                    func.blocks[source].depth <= block.depth for source, _, _ in missing
+                ):
+                    self.out.delivered.add(param)
+                    for source, way, arg in missing:
+                        self.out.edge_moves[source][way].append(Step(_MOVE, arg, (place,), SLOT + slot[param]))
 
 
 def allocate(func: Func, live: Liveness, machine: Machine) -> Allocation:

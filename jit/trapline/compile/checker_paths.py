@@ -2,8 +2,8 @@
 
 Requires: a proved frame table and what emission left. Leaves: nothing. Raises: CheckError.
 
-Opcodes without code share the stop point of what follows them, so a block without any code shares the one of the block it
-falls into. Whoever stops there must know whether it came through that block: by where it stopped before. An anchor
+Opcodes without code share the stop point of what follows them, so a block without any code shares the one of the block
+it falls into. Whoever stops there must know whether it came through that block: by where it stopped before. An anchor
 instruction in such a block keeps the two apart (x86_64/emit.py).
 """
 

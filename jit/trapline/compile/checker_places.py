@@ -4,8 +4,8 @@ Requires: a checked Func with its Flow, its Allocation, the machine. Leaves: for
 entry. Raises: CheckError where a step reads a place that need not hold its operand, or does what the machine forbids.
 
 A place holds a set of values, all equal to what is in there. Where ways meet the sets intersect; on the way back to a
-loop's header everything that the loop defines is forgotten, since it is about to be defined anew. The walk goes on until
-nothing changes, so what remains holds on every way.
+loop's header everything that the loop defines is forgotten, since it is about to be defined anew. The walk goes on
+until nothing changes, so what remains holds on every way.
 """
 
 from __future__ import annotations
@@ -56,7 +56,9 @@ class Places:
             found = self._sets[value] = frozenset([value])
         return found
 
-    def _fail(self, block: int, step: Step | None, what: str, found: object = None, expected: object = None) -> CheckError:
+    def _fail(
+        self, block: int, step: Step | None, what: str, found: object = None, expected: object = None
+    ) -> CheckError:
         opcode = self.func.pos[step.value] if step is not None else -1
         return CheckError(self.func.index, what, block=block, opcode=opcode, found=found, expected=expected)
 
@@ -236,7 +238,9 @@ class Places:
         while at > 0 and steps[at].kind == _OP and func.op[steps[at].value] == Op.RESULT:
             at -= 1
         if steps[at].kind != _OP or steps[at].value != call:
-            raise self._fail(block, step, f"result {step.value} is not taken right behind its call", steps[at].value, call)
+            raise self._fail(
+                block, step, f"result {step.value} is not taken right behind its call", steps[at].value, call
+            )
 
     def _result(self, block: int, step: Step, shape: Shape) -> None:
         out, want = step.out, shape.output
@@ -265,7 +269,9 @@ class Places:
             out.pop(scratch, None)
         places = allocation.param_places[edge.target]
         if len(places) != len(target.params):
-            raise self._fail(number, None, f"places of parameters of block {edge.target}", len(places), len(target.params))
+            raise self._fail(
+                number, None, f"places of parameters of block {edge.target}", len(places), len(target.params)
+            )
         arrived: list[tuple[int, int]] = []
         for param, place, arg in zip(target.params, places, edge.args, strict=True):
             held = out.get(place, frozenset())
@@ -273,6 +279,12 @@ class Places:
                 what = f"parameter {param} of block {edge.target} in place {place}"
                 raise self._fail(number, None, what, sorted(held), arg)
             arrived.append((place, param))
+            if param in allocation.delivered:
+                slot = SLOT + allocation.slot[param]
+                if check and arg not in out.get(slot, frozenset()):
+                    what = f"parameter {param} of block {edge.target} in its slot"
+                    raise self._fail(number, None, what, sorted(out.get(slot, frozenset())), arg)
+                arrived.append((slot, param))
         if edge.target <= number:
             self._forget(out, edge.target, self._flow.loop_of[edge.target])
         for place, param in arrived:
@@ -299,7 +311,8 @@ class Places:
 
 def arrived_slots(params: list[int], allocation: Allocation) -> list[tuple[int, int]]:
     """(parameter, slot as a place) of those that a block stores before its first step."""
-    return [(param, SLOT + allocation.slot[param]) for param in params if allocation.slot[param] >= 0]
+    slot, delivered = allocation.slot, allocation.delivered
+    return [(param, SLOT + slot[param]) for param in params if slot[param] >= 0 and param not in delivered]
 
 
 def _meet(before: Contents, arriving: Contents) -> Contents:

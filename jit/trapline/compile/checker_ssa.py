@@ -2,8 +2,8 @@
 
 Requires: a Func. Leaves: a Shape of its control flow: dominators and loops. Raises: CheckError.
 
-Blocks lie so that only edges back to the header of a loop go backwards; so one walk in the order of the layout finds the
-dominators.
+Blocks lie so that only edges back to the header of a loop go backwards; so one walk in the order of the layout finds
+the dominators.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ class CheckError(Exception):
 
 
 class Flow:
-    """`home[v]`: (block, index in it) of a definition, index -1 for a parameter; None: in no block. `idom[b]`: immediate
-    dominator, -1 of the entry. `loop_of[h]`: one past the last block of the loop of a header."""
+    """`home[v]`: (block, index in it) of a definition, index -1 for a parameter; None: in no block. `idom[b]`: its
+    immediate dominator, -1 of the entry. `loop_of[h]`: one past the last block of the loop of a header."""
 
     def __init__(self, func: Func) -> None:
         self.home: list[tuple[int, int] | None] = [None] * len(func.op)
@@ -76,7 +76,9 @@ class _Check:
         self._func = func
         self.out = Flow(func)
 
-    def _fail(self, what: str, block: int, value: int = -1, found: object = None, expected: object = None) -> CheckError:
+    def _fail(
+        self, what: str, block: int, value: int = -1, found: object = None, expected: object = None
+    ) -> CheckError:
         opcode = self._func.pos[value] if value >= 0 else -1
         return CheckError(self._func.index, what, block=block, opcode=opcode, found=found, expected=expected)
 

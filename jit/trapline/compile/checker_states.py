@@ -15,7 +15,7 @@ from typing import Final, Protocol
 from trapline.compile.allocate import SLOT, Allocation, Machine
 from trapline.compile.checker_places import Contents, Places
 from trapline.compile.checker_ssa import CheckError, Flow
-from trapline.compile.frame_table import CALL, ENTRY, FrameTable, Row
+from trapline.compile.frame_table import CALL, ENTRY, FrameTable, Group, Row
 from trapline.compile.ir import Func, Op
 from trapline.compile.liveness import Liveness, analyse
 from trapline.compile.lower import PURE_OPS
@@ -111,6 +111,8 @@ class _Check:
         self._full = full
         self._values = _Values(func)
         self._live: Liveness = analyse(func, False)
+        self._groups: list[list[Group]] = [[] for _ in func.blocks]
+        """What the table's groups have to be."""
         self._wanted: dict[int, set[int]] = {}
         """Opcode -> offsets of its stop points."""
         self._sites: dict[tuple[int, int], list[SiteLike]] = {}
@@ -118,12 +120,16 @@ class _Check:
             self._sites.setdefault((site.block, site.step), []).append(site)
         self._site_keys = set(sites)
         self._used = _registers_used_behind(func, self._allocation, places)
+        self._uses = analyse(func, full)
+        self._sources = _sources(func)
+        self._reused = self._computed_elsewhere()
         # Where the walk is:
         self._block = self._opcode = self._offset = -1
         self._now: Contents = {}
         self._lost = 0
         self._position = 0
         self._proved: dict[int, tuple[Place, int]] = {}
+        self._known_touched: tuple[tuple[int, int], bytes] | None = None
 
     def _fail(self, what: str, found: object = None, expected: object = None) -> CheckError:
         return CheckError(
@@ -140,10 +146,13 @@ class _Check:
         table, body, func = self._table, self._body, self._func
         if table.function_index != func.index or table.wasm_offsets != body.offsets:
             raise self._fail("the table of another function", table.function_index, func.index)
-        self._rows_are_sites()
-        self._entry_rows()
-        self._places.check(self._visit)
-        self._stops()
+        try:
+            self._rows_are_sites()
+            self._entry_rows()
+            self._places.check(self._visit)
+            self._stops()
+        except (LookupError, RecursionError) as error:
+            raise self._fail(f"the table has no answer: {error!r}") from None
 
     # ---- which sites there are ----
 
@@ -155,6 +164,11 @@ class _Check:
 
     def _stops(self) -> None:
         """Every opcode that can be reached has its stop points, and nothing else is one."""
+        for number, expected_groups in enumerate(self._groups):
+            self._block = number
+            groups = self._table.blocks[number].groups if number < len(self._table.blocks) else []
+            if groups != expected_groups:
+                raise self._fail("groups of opcodes", groups, expected_groups)
         self._block = -1
         expected = sorted((offset, opcode) for opcode, offsets in self._wanted.items() for offset in offsets)
         if self._table.stops != expected:
@@ -204,13 +218,11 @@ class _Check:
         self._position = self._live.position[steps[coming].value]
         used = self._used[block][step]
         self._proved = {}
+        self._groups[block].append(Group(self._offset, step, first, last + 1))
         for opcode in range(first, last + 1):
             self._opcode = opcode
             self._wanted.setdefault(opcode, set()).add(self._offset)
-            try:
-                state = self._table.state(self._offset, opcode)
-            except (KeyError, IndexError) as error:
-                raise self._fail(f"no state: {error}") from None
+            state = self._table.state(self._offset, opcode)
             if not (state.offset == self._offset and state.opcode == opcode):
                 raise self._fail("state", (state.offset, state.opcode), (self._offset, opcode))
             self._state(state, opcode, used)
@@ -234,6 +246,54 @@ class _Check:
         if len(set(numbers.values())) != len(numbers):
             raise self._fail("one value has two numbers", numbers)
         self._registers(state, numbers, used)
+        touched = self._touched()
+        for position, (entry, value) in enumerate(zip(state.entries, meant, strict=True)):
+            if touched[value >> 3] >> (value & 7) & 1 or value in self._reused:
+                self._unsound(state, position, entry)
+
+    def _unsound(self, state: State, position: int, entry: Entry) -> None:
+        """The table must not say that an entry may be written in place."""
+        table, value = self._table, entry.value
+        if value in table.reused or not isinstance(entry.place, Register | Slot):
+            return
+        for start, stop in table.derived.get(value, ()):
+            if start <= state.reached < stop:
+                return
+        if table.sharing(state, position).is_sound:
+            raise self._fail(f"a write to entry {position} comes too late for what was computed from it", value)
+
+    def _touched(self) -> bytes:
+        """Values, as bits of bytes, from which something was computed that is still needed here."""
+        known = self._known_touched
+        if known is not None and known[0] == (self._block, self._position):
+            return known[1]
+        end, position, found = self._uses.end, self._position, 0
+        for values in self._now.values():
+            for value in values:
+                if self._sources[value] and end[value] >= position:
+                    found |= self._sources[value]
+        touched = found.to_bytes(len(self._sources) // 8 + 1, "little")
+        self._known_touched = (self._block, self._position), touched
+        return touched
+
+    def _computed_elsewhere(self) -> set[int]:
+        """Values that more than one opcode computes, or one that is not in the block that does: lowering and later
+        passes have found them equal, and a write to one must not become the others'."""
+        func, home, opcodes = self._func, self._flow.home, self._body.opcodes
+        where: dict[int, list[int]] = {}
+        for opcode, code in enumerate(opcodes[:-1]):
+            cell = func.stack_at[opcode + 1]
+            if code in PURE_OPS and func.stack_at[opcode] != -2 and cell >= 0:
+                where.setdefault(func.cell_value[cell], []).append(opcode)
+        out = set()
+        for value, found in where.items():
+            at = home[value]
+            if func.op[value] in PURE_OPS and func.op[value] != Op.CONST:
+                block = func.blocks[at[0]] if at is not None else None
+                last = func.pos[block.instructions[-1]] if block is not None else -1
+                if len(found) > 1 or (block is not None and not block.start_pos <= found[0] <= last):
+                    out.add(value)
+        return out
 
     def _entry(self, entry: Entry, value: int) -> None:
         """Proves an entry, once for each group and place."""
@@ -290,9 +350,8 @@ class _Check:
         if op not in PURE_OPS or op != place.op or func.imm[value] != place.imm:
             raise self._fail(f"recipe of value {value}", (place.op, place.imm), (op, func.imm[value]))
         first = self._first_operand().get(value)
-        if first is not None and first != args[0]:
-            if op in (0x92, 0x94, 0xA0, 0xA2):  # of two NaNs the machine's first comes out
-                args = (args[1], args[0])
+        if first is not None and first != args[0] and op in (0x92, 0x94, 0xA0, 0xA2):
+            args = (args[1], args[0])  # of two NaNs the machine's first comes out
         if len(args) != len(place.args):
             raise self._fail(f"operands of the recipe of value {value}", len(place.args), len(args))
         for part, arg in zip(place.args, args, strict=True):
@@ -372,10 +431,7 @@ class _Check:
         self._position = self._live.position[value] + waits
         self._proved = {}
         self._tells(row, block, step)
-        try:
-            state = self._table.state(site.offset, waits=waits)
-        except (KeyError, IndexError) as error:
-            raise self._fail(f"no state: {error}") from None
+        state = self._table.state(site.offset, waits=waits)
         if state.opcode != self._opcode or state.offset != site.offset:
             raise self._fail("state", (state.offset, state.opcode), (site.offset, self._opcode))
         if waits:
@@ -445,7 +501,7 @@ class _Check:
         done = self._allocation.steps[block][step]
         wanted: list[tuple[Place, int]] = []
         for place, arg in zip(done.ins, func.args[done.value], strict=False):
-            if place >= 0:
+            if place >= 0 and not waits:  # nobody begins a call again that is under way
                 wanted.append((Outgoing(place - _WORD) if place >= _WORD else _place_of(place), arg))
         found = self._table.retry(row)
         if found.offset != self._emitted.step_offsets[block][step] or [place for place, _ in found.operands] != [
@@ -455,8 +511,6 @@ class _Check:
         for (_, entry), (_, arg) in zip(found.operands, wanted, strict=True):
             if entry.type != func.type[arg]:
                 raise self._fail("type of an operand to try again with", entry.type, func.type[arg])
-            if waits and isinstance(entry.place, Unavailable):
-                continue  # the callee has it: nobody tries a call again that has begun
             self._place(entry.place, arg)
 
     def _skip(self, row: Row, block: int, step: int) -> None:
@@ -482,6 +536,17 @@ class _Check:
         offset = self._emitted.step_offsets[block][behind]
         if found is None or (found.offset, found.results) != (offset, tuple(wanted)):
             raise self._fail("where to go on without", found, (offset, wanted))
+
+
+def _sources(func: Func) -> list[int]:
+    """For each value those, as bits, that it was purely computed from, near and far."""
+    out = [0] * len(func.op)
+    for block in func.blocks:
+        for value in block.instructions:
+            if func.op[value] in PURE_OPS:
+                for arg in func.args[value]:
+                    out[value] |= 1 << arg | out[arg]
+    return out
 
 
 def _place_of(number: int) -> Place:
@@ -516,7 +581,7 @@ def _registers_used_behind(func: Func, allocation: Allocation, places: Places) -
             out[number] = marks
             if number:
                 for param, place in zip(func.blocks[number].params, allocation.param_places[number], strict=True):
-                    if allocation.slot[param] >= 0 and place < 32:
+                    if allocation.slot[param] >= 0 and place < 32 and param not in allocation.delivered:
                         used |= 1 << place
             if used != entry[number]:
                 entry[number] = used

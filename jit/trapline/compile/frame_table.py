@@ -1,4 +1,4 @@
-"""What a stopped frame of one function looks like: its stop points, and where each local and operand is at each of them.
+"""What a stopped frame of one function looks like: its stop points, and where locals and operands are at each of them.
 
 A FrameTable is plain data that names no machine: `tabulate` makes it from a compiled function, `encode` and `decode`
 (frame_table_bytes.py) keep it. It answers for three kinds of native offsets, which it calls sites:
@@ -8,8 +8,8 @@ A FrameTable is plain data that names no machine: `tabulate` makes it from a com
     trap sites        the state before the opcode that traps; retry and skip.
     return addresses  the state of a frame whose callee runs: no register holds anything.
 
-A value is a number. It may be a constant, have a slot (which holds it from its definition on, and nothing else ever), be
-in registers now and then (what a block's log says), have a recipe (a pure operation that may not have been carried out
+A value is a number. It may be a constant, have a slot (which holds it wherever a state names it; homes.py), be in
+registers now and then (what a block's log says), have a recipe (a pure operation that may not have been carried out
 yet), or nothing at all.
 """
 
@@ -40,7 +40,8 @@ ENTRY = "stack"
 CALL = "call"
 """Kind of the row of a return address."""
 WORD = 1 << 24
-"""As a number of a place: the first word of arguments; below it slots from SLOT on, and registers. Must match layout."""
+"""Number of a place: the first word of arguments; below it slots from SLOT on, and registers. Must match STACK_WORD of
+each machine's layout."""
 
 EVERY_REGISTER = (1 << 32) - 1
 
@@ -83,9 +84,10 @@ class Row:
     """A trap site or a return address.
 
     `block` is -1 and nothing else tells for the function's entry. `start`: where step `step` begins, with `operands`
-    (place as a number, value) in their places: to retry goes there. `skip`: where the next step begins, with `results`
-    ((type, register or -1, slot or -1)) in place: to skip goes there; -1 where the opcode cannot be skipped. `lost`:
-    registers, as bits, that the step may have changed already. `tells`: place of the operand that tells more, or -1.
+    (place as a number, value) in their places: to retry goes there; a return address has none, its call is under way.
+    `skip`: where the next step begins, with `results` ((type, register or -1, slot or -1)) in place: to skip goes
+    there; -1 where the opcode cannot be skipped. `lost`: registers, as bits, that the step may have changed already.
+    `tells`: place of the operand that tells more, or -1.
     """
 
     offset: int
@@ -205,7 +207,7 @@ class FrameTable:
             opcode = found[0]
         for at, block, step in self._indexed().groups_of.get(opcode, ()):
             if at == offset:
-                return self._state(offset, opcode, block, step, 0)
+                return self._state(offset, offset, opcode, block, step, 0)
         raise KeyError(f"offset {offset:#x} is no stop point of opcode {opcode}")
 
     def retry(self, row: Row) -> Retry:
@@ -259,7 +261,7 @@ class FrameTable:
         if entry.value in self.reused:
             return "other opcodes compute the same value"
         for start, stop in self.derived.get(entry.value, ()):
-            if start <= state.offset < stop:
+            if start <= state.reached < stop:
                 return "something computed from it is still in use"
         return None
 
@@ -283,7 +285,7 @@ class FrameTable:
     def _state_of(self, row: Row) -> State:
         if row.block < 0:
             return self._entry_state(row)
-        return self._state(row.offset, row.opcode, row.block, row.step, row.lost)
+        return self._state(row.offset, row.start, row.opcode, row.block, row.step, row.lost)
 
     def _entry_state(self, row: Row) -> State:
         locals_ = []
@@ -292,12 +294,10 @@ class FrameTable:
             if position < len(self.entry_places):
                 place = _as_place(self.entry_places[position], Incoming)
             locals_.append(Entry(value, self.value_type[value], place))
-        held = {
-            entry.place.number: entry.value for entry in locals_ if isinstance(entry.place, Register)
-        }
-        return State(row.offset, row.opcode, tuple(locals_), (), held)
+        held = {entry.place.number: entry.value for entry in locals_ if isinstance(entry.place, Register)}
+        return State(row.offset, row.offset, row.opcode, tuple(locals_), (), held)
 
-    def _state(self, offset: int, opcode: int, block: int, at: int, lost: int) -> State:
+    def _state(self, offset: int, reached: int, opcode: int, block: int, at: int, lost: int) -> State:
         """The state before an opcode, with registers as they are at step `at` of a block, the lost ones apart."""
         registers = self._registers(block, at, lost)
         where = {value: register for register, value in registers.items()}
@@ -313,7 +313,7 @@ class FrameTable:
             operands.append(self._entry(self.cell_value[cell], block, at, where, made))
             cell = self.cell_below[cell]
         operands.reverse()
-        return State(offset, opcode, locals_, tuple(operands), registers)
+        return State(offset, reached, opcode, locals_, tuple(operands), registers)
 
     def _registers(self, block: int, at: int, lost: int) -> dict[int, int]:
         if lost == EVERY_REGISTER:
@@ -368,8 +368,7 @@ class _Index:
                     self.groups_of.setdefault(opcode, []).append((group.offset, number, group.step))
                     self.opcodes_at.setdefault(group.offset, []).append(opcode)
                 ranges[group.offset] = group.stop - 1
-        for offset, opcode in table.edges:
-            ranges[offset] = opcode
+        ranges.update(table.edges)
         self.sites = {row.offset: row for row in table.rows if row.kind != CALL}
         self.returns = {row.offset: row for row in table.rows if row.kind == CALL}
         self.starts = sorted(ranges)

@@ -377,10 +377,7 @@ def _read_rows(reader: _Reader, table: FrameTable) -> None:
         operands = tuple([(reader.number(), reader.number()) for _ in range(reader.number())])
         skip = reader.number()
         results = tuple(
-            [
-                (_TYPES[reader.number()], reader.number() - 1, reader.number() - 1)
-                for _ in range(reader.number())
-            ]
+            [(_TYPES[reader.number()], reader.number() - 1, reader.number() - 1) for _ in range(reader.number())]
         )
         skip = start + skip - 1 if skip else -1
         table.rows.append(

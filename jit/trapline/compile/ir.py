@@ -32,7 +32,7 @@ class Op(enum.IntEnum):
     CONST = -2  # imm: the bits, unsigned
     JUMP = -3  # terminator: edges[0]
     BRANCH = -4  # terminator: args[0] is not zero (or imm, a comparison of args, holds): edges[0], else edges[1]
-    SWITCH = -5  # terminator: edges[min(args[0], last)]
+    SWITCH = -5  # terminator: edges[min(args[0], last)]; imm: how many
     RETURN = -6  # terminator: args are the results
     TRAP = -7  # terminator: imm is the trap's kind
     CALL = -8  # imm: function index; results beyond the first are RESULTs behind it
@@ -42,6 +42,7 @@ class Op(enum.IntEnum):
     GLOBAL_SET = -12  # args[0]: value; imm: global index
     LIBCALL = -13  # args: operands; imm: (name, immediates...) of a runtime function
     REF_FUNC = -14  # imm: function index
+    COPY = -15  # args[0] under the name of the local that takes it
 
 
 class Edge:
@@ -93,6 +94,7 @@ class Func:
         "local_events",
         "loop_ends",
         "op",
+        "owner",
         "pos",
         "result_types",
         "result_types_of",
@@ -113,6 +115,8 @@ class Func:
         self.initial_locals: list[int] = []
         self.local_events: list[tuple[int, int, int]] = []
         """(opcode index from which it holds, local, value), by opcode index."""
+        self.owner: dict[int, int] = {}
+        """Value -> the one local that was ever given it, once and for all paths; -1: there were several."""
         self.stack_at = [-2] * (opcode_count + 1)
         self.cell_value: list[int] = []
         self.cell_below: list[int] = []

@@ -14,20 +14,41 @@ An operand of a C function that may answer with a trap lives past the call, so t
 
 from __future__ import annotations
 
+from typing import Final
+
 from trapline.compile.ir import Func, Op
 from trapline.compile.libcalls import may_fail
 
-__all__ = ["Liveness", "analyse"]
+__all__ = ["Liveness", "analyse", "unplaced"]
+
+_LEAVES: Final = frozenset([Op.CONST, Op.PARAM])
 
 
 class Liveness:
-    """`uses[v]`: positions in order; `end[v]`: the last position at which it is needed, -1 never."""
+    """`uses[v]`: positions in order; `end[v]`: the last position at which it is needed, -1 never; `named_end[v]`: the
+    last at which it is needed or a state names it, whether states are kept or not."""
 
-    __slots__ = ("block_end", "block_start", "def_block", "end", "order", "position", "uses")
+    __slots__ = (
+        "block_end",
+        "block_start",
+        "def_block",
+        "end",
+        "named_end",
+        "opcode_at",
+        "order",
+        "position",
+        "state_at",
+        "uses",
+    )
 
     def __init__(self, count: int, blocks: int) -> None:
+        self.opcode_at: list[int] = []
+        """For each opcode the position of the first instruction at or behind it."""
+        self.state_at: list[int] = []
+        """For each opcode where its state is looked at, or that of the last one before it that can be reached."""
         self.uses: list[list[int]] = [[] for _ in range(count)]
         self.end = [-1] * count
+        self.named_end: list[int] = []
         self.position = [-1] * count
         self.def_block = [0] * count
         self.order: list[int] = []
@@ -51,10 +72,18 @@ def analyse(func: Func, full: bool) -> Liveness:
             live.order.append(instruction)
             at += 2
         live.block_end[number] = at - 2
+    live.opcode_at = _opcode_positions(func, live)
+    live.state_at = list(live.opcode_at)
+    for opcode, cell in enumerate(func.stack_at):
+        if cell == -2 and opcode:
+            live.state_at[opcode] = live.state_at[opcode - 1]
+    for value, op in enumerate(func.op):
+        if position[value] < 0 and op not in _LEAVES:  # where it would be
+            def_block[value] = _block_at(live, live.opcode_at[func.pos[value]])
     chains = _loop_chains(func)
     _real_uses(func, live, chains)
-    if full:
-        _state_ends(func, live, chains)
+    live.named_end = live.end if full else list(live.end)
+    _state_ends(func, live, chains)
     return live
 
 
@@ -124,8 +153,8 @@ def _real_uses(func: Func, live: Liveness, chains: list[list[tuple[int, int]]]) 
 
 def _state_ends(func: Func, live: Liveness, chains: list[list[tuple[int, int]]]) -> None:
     """Lengthen lives by what states name."""
-    starts = _opcode_positions(func, live)
-    end = live.end
+    starts = live.state_at
+    end = live.named_end
 
     def named(value: int, until_opcode: int) -> None:
         """States before opcode `until_opcode` name the value; the last is looked at where that opcode's code begins."""
@@ -157,6 +186,10 @@ def _state_ends(func: Func, live: Liveness, chains: list[list[tuple[int, int]]])
         chain.extend(reversed(missing))
     while chain:
         named(func.cell_value[chain.pop()], count)
+    for value in unplaced(func, live):  # states compute it from its operands
+        for arg in func.args[value]:
+            if end[arg] < end[value]:
+                end[arg] = end[value]
     for block in func.blocks:
         for instruction in block.instructions:
             if func.op[instruction] in (Op.CALL, Op.CALL_INDIRECT):
@@ -165,8 +198,33 @@ def _state_ends(func: Func, live: Liveness, chains: list[list[tuple[int, int]]])
                     end[value] = max(end[value], live.position[instruction] + 1)
 
 
+def unplaced(func: Func, live: Liveness) -> list[int]:
+    """Operations that states name and no block carries out, each before what it is computed from."""
+    op, position, end = func.op, live.position, live.named_end
+    out: list[int] = []
+    work = [value for value, last in enumerate(end) if last >= 0 and position[value] < 0 and op[value] not in _LEAVES]
+    seen = set(work)
+    waiting: dict[int, int] = {}
+    for value in work:
+        for arg in func.args[value]:
+            if position[arg] < 0 and op[arg] not in _LEAVES:
+                waiting[arg] = waiting.get(arg, 0) + 1
+                if arg not in seen:
+                    seen.add(arg)
+                    work.append(arg)
+    ready = [value for value in work if value not in waiting]
+    while ready:
+        value = ready.pop()
+        out.append(value)
+        for arg in func.args[value]:
+            if arg in waiting:
+                waiting[arg] -= 1
+                if not waiting[arg]:
+                    ready.append(arg)
+    return out
+
+
 def _opcode_positions(func: Func, live: Liveness) -> list[int]:
-    """For each opcode the position of the first instruction at or behind it: where its state is looked at."""
     count = len(func.stack_at)
     out = [0] * count
     opcode = 0

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
+from trapline.compile.divide import DIVISIONS, divide
 from trapline.compile.fold import COMMUTATIVE, FIRST, fold_binary, fold_unary
 from trapline.compile.ir import NO_TYPE, Block, Edge, Func, Op
 from trapline.compile.labels import Label, assigned_locals
@@ -65,16 +66,19 @@ _STORES: Final = frozenset(range(0x36, 0x3F))
 
 
 class _Lowering:
-    def __init__(self, func: Func, body: SourceBody, type_: FuncType, environment: Environment) -> None:
+    def __init__(self, func: Func, body: SourceBody, type_: FuncType, environment: Environment, full: bool) -> None:
         self._func = func
         self._body = body
         self._type = type_
         self._environment = environment
+        self._full = full
         self._block = Block(-1, 0, 0)
         self._number = 0
         func.blocks.append(self._block)
         self._loop = -1
         self._depth = 0
+        self._depths: list[int] = []
+        """Of each value, the depth of the loops it is defined in; those of the present depth are not there yet."""
         self._cell = -1
         self._locals: list[int] = []
         self._named: list[int] = []
@@ -101,6 +105,10 @@ class _Lowering:
         self._block.edges.append(edge)
         if target >= 0:
             self._func.blocks[target].predecessors.append(self._number)
+
+    def _change_depth(self, depth: int) -> None:
+        self._depths += [self._depth] * (len(self._func.op) - len(self._depths))
+        self._depth = depth
 
     # ---- the operand stack: a chain of cells, so that a state is one number ----
 
@@ -176,6 +184,16 @@ class _Lowering:
                     return self._constant(type_, folded, pos)
         return self._value((code, *args), code, args, type_, None, pos)
 
+    def _trapping(self, code: int, args: tuple[int, ...], type_: int, pos: int) -> int:
+        """An operation that may trap, unless it is a division by a constant that says it cannot."""
+        if code in DIVISIONS and self._func.op[args[1]] == Op.CONST:
+            bits = self._func.imm[args[1]]
+            assert isinstance(bits, int)
+            quotient = divide(_Builder(self, pos), code, args[0], bits)
+            if quotient is not None:
+                return quotient
+        return self._emit(code, args, type_, None, pos)
+
     # ---- locals ----
 
     def _name(self, pos: int, local: int, value: int) -> None:
@@ -183,6 +201,11 @@ class _Lowering:
         if self._named[local] != value:
             self._named[local] = value
             self._func.local_events.append((pos, local, value))
+
+    def _own(self, value: int, local: int) -> None:
+        """A local takes a value: the first to do so owns it, and a second time nobody does."""
+        owner = self._func.owner
+        owner[value] = local if value not in owner else -1
 
     def _carried(self, label: Label, results: list[int]) -> list[int]:
         now = self._locals
@@ -210,7 +233,7 @@ class _Lowering:
         edge = Edge(-1, self._carried(label, carried))
         entered_from, entry = self._number, self._block
         self._loop = len(self._func.blocks)
-        self._depth += 1
+        self._change_depth(self._depth + 1)
         header = self._start(index + 1)
         self._block.is_header = True
         edge.target = header
@@ -228,11 +251,17 @@ class _Lowering:
             self._push(value)
         for local, value in zip(assigned, values[len(params) :], strict=True):
             self._locals[local] = value
+            self._own(value, local)
             self._name(index + 1, local, value)
         self._labels.append(label)
 
     def _merge(self, label: Label, pos: int) -> bool:
-        """Begin the block behind a frame's end from its incoming edges; False when nothing comes in."""
+        """Begin the block behind a frame's end from its incoming edges; False when nothing comes in.
+
+        Values on which the edges disagree become parameters, and so do those that a loop has made which ends here: what
+        happens to them behind the loop, a store to a slot above all, must not happen in it. Values that are the same
+        along every edge share a parameter.
+        """
         func = self._func
         incoming = label.incoming
         self._cell = label.base_cell
@@ -243,25 +272,32 @@ class _Lowering:
         for source, edge in incoming:
             edge.target = self._number
             block.predecessors.append(source)
-        count = label.arity + len(label.assigned)
-        types = [*label.result_types, *(func.type[self._locals[local]] for local in label.assigned)]
+        depths, depth = self._depths, self._depth
         values: list[int] = []
         kept: list[int] = []
-        for at in range(count):
-            first = incoming[0][1].args[at]
-            if all(edge.args[at] == first for _, edge in incoming):
+        made: dict[tuple[int, ...], int] = {}
+        for at, args in enumerate(zip(*[edge.args for _, edge in incoming], strict=True)):
+            first = args[0]
+            if args.count(first) == len(args) and (
+                first >= len(depths) or depths[first] <= depth or func.op[first] == Op.CONST
+            ):
                 values.append(first)
                 continue
-            value = func.add(Op.PARAM, (), types[at], len(kept), pos)
-            block.params.append(value)
+            value = made.get(args, -1)
+            if value < 0:
+                value = made[args] = func.add(Op.PARAM, (), func.type[first], len(kept), pos)
+                block.params.append(value)
+                kept.append(at)
             values.append(value)
-            kept.append(at)
         for _, edge in incoming:
             edge.args = [edge.args[at] for at in kept]
+        block_params = set(block.params)
         for value in values[: label.arity]:
             self._push(value)
         for local, value in zip(label.assigned, values[label.arity :], strict=True):
             self._locals[local] = value
+            if value in block_params:
+                self._own(value, local)
             self._name(pos, local, value)
         return True
 
@@ -274,20 +310,12 @@ class _Lowering:
         if label.is_loop:
             self._func.loop_ends[label.block] = len(self._func.blocks)
             header = self._func.blocks[label.block]
-            self._loop, self._depth = self._outer_loop(), header.depth - 1
+            self._loop = self._outer_loop()
+            self._change_depth(header.depth - 1)
             if not falls:
                 self._cell = label.base_cell
                 return False
-            results = self._top(len(label.result_types))
-            self._cell = label.base_cell
-            for value in results:
-                self._push(value)
-            source, old = self._number, self._block
-            self._emit(Op.JUMP, (), NO_TYPE, None, index)
-            self._start(index + 1)
-            old.edges.append(Edge(self._number, []))
-            self._block.predecessors.append(source)
-            return True
+            label.arity = len(label.result_types)
         if falls:
             edge = Edge(-1, self._carried(label, self._top(label.arity)))
             label.incoming.append((self._number, edge))
@@ -353,7 +381,7 @@ class _Lowering:
 
     def _br_table(self, depths: tuple[int, ...], index: int) -> None:
         selector = self._pop()
-        self._emit(Op.SWITCH, (selector,), NO_TYPE, None, index)
+        self._emit(Op.SWITCH, (selector,), NO_TYPE, len(depths), index)
         for depth in depths:
             edge, target = self._branch_edge(depth)
             self._link(edge, target)
@@ -435,6 +463,7 @@ class _Lowering:
             value = func.add(Op.PARAM, (), type_, position, 0)
             self._block.params.append(value)
             self._locals.append(value)
+            self._own(value, position)
         for type_ in self._body.locals[len(self._type.params) :]:
             self._locals.append(self._constant(type_, 0, 0))
         func.initial_locals = list(self._locals)
@@ -481,12 +510,16 @@ class _Lowering:
                 if pure:
                     self._push(self._pure(code, args, type_, index))
                 else:
-                    self._push(self._emit(code, args, type_, None, index))
+                    self._push(self._trapping(code, args, type_, index))
             elif code == 0x21 or code == 0x22:
                 local = immediates[index]
                 assert isinstance(local, int)
                 value = self._pop() if code == 0x21 else func.cell_value[self._cell]
-                self._sink(value, index)
+                value = self._taken(value, index)
+                if code == 0x22:
+                    self._pop()
+                    self._push(value)
+                self._own(value, local)
                 self._locals[local] = value
                 self._name(index + 1, local, value)
             elif 0x41 <= code <= 0x44:
@@ -506,13 +539,23 @@ class _Lowering:
                 self._effect(code, index)
         stack_at[len(opcodes)] = self._cell if falls else -2
 
-    def _sink(self, value: int, index: int) -> None:
-        """A pure value that a local takes right behind its opcode is computed there: then the local's old value need
-        not outlive the computation, and the state in between recomputes the new one from its operands."""
+    def _taken(self, value: int, index: int) -> int:
+        """What a local takes at an opcode when it is given a value.
+
+        The state before that opcode still names the local's old value, and no instruction lies between. So a pure value
+        made just before is computed here instead: the old one need not outlive the computation, and the state in
+        between recomputes the new one from its operands. What an effect made gets a second name here, for the same
+        end: old and new can have one home.
+        """
         func, instructions = self._func, self._block.instructions
-        just_made = instructions and instructions[-1] == value and func.pos[value] == index - 1
-        if just_made and func.op[value] in PURE_OPS and self._body.opcodes[index - 1] != 0x22:
-            func.pos[value] = index
+        op = func.op[value]
+        if op in PURE_OPS:
+            just_made = instructions and instructions[-1] == value and func.pos[value] == index - 1
+            if just_made and self._body.opcodes[index - 1] != 0x22:
+                func.pos[value] = index
+        elif self._full and op != Op.PARAM and value not in func.owner:
+            return self._emit(Op.COPY, (value,), func.type[value], None, index)
+        return value
 
     def _control(self, code: int, index: int) -> bool:
         """A control opcode in live code; whether the next opcode is live."""
@@ -571,10 +614,24 @@ class _Lowering:
         return False
 
 
-def lower(index: int, body: SourceBody, type_: FuncType, environment: Environment) -> Func:
-    """SSA of one function. `index` is its function index; the body must be valid."""
+class _Builder:
+    """Pure operations of one opcode."""
+
+    def __init__(self, lowering: _Lowering, pos: int) -> None:
+        self._lowering = lowering
+        self._pos = pos
+
+    def constant(self, type_: int, bits: int) -> int:
+        return self._lowering._constant(type_, bits, self._pos)
+
+    def pure(self, code: int, args: tuple[int, ...], type_: int) -> int:
+        return self._lowering._pure(code, args, type_, self._pos)
+
+
+def lower(index: int, body: SourceBody, type_: FuncType, environment: Environment, full: bool) -> Func:
+    """SSA of one function. `index` is its function index; the body must be valid; `full`: its states will be kept."""
     func = Func(index, len(body.opcodes))
     func.result_types = type_.results
-    lowering = _Lowering(func, body, type_, environment)
+    lowering = _Lowering(func, body, type_, environment, full)
     lowering.run()
     return func

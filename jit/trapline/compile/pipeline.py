@@ -76,7 +76,7 @@ def to_ssa(
     index: int, body: SourceBody, type_: FuncType, environment: Environment, full: bool, watch: Watch | None = None
 ) -> Func:
     """The part that knows no machine. `full` keeps every value that a state names."""
-    func = lower(index, body, type_, environment)
+    func = lower(index, body, type_, environment, full)
     if watch:
         watch(Stage.LOWER, lambda: print_ssa(func))
     if not dump.optimised(index):

@@ -99,9 +99,14 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Locals and operands (bottom to top) before an opcode; `offset` is where in the code it holds."""
+    """Locals and operands (bottom to top) before an opcode.
+
+    `offset` is where in the code it holds; `reached`, how far the code of the function's blocks has been carried out
+    by then, is the same but for trap instructions out of line and for return addresses.
+    """
 
     offset: int
+    reached: int
     opcode: int
     locals: tuple[Entry, ...]
     operands: tuple[Entry, ...]

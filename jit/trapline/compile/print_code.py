@@ -8,13 +8,14 @@
         hlt                                             ; unreachable, opcode 12
 
 A line `# 0..3 if` is the stop point of opcodes 0 to 3, of which only the last has code: it is named. There are no
-addresses: jumps inside the function go to labels, so that one more byte somewhere changes one line. Jump tables and
-constants behind the code are not shown.
+addresses: jumps inside the function go to labels, so that one more byte somewhere changes one line. Behind the code
+come its jump tables, as the labels they lead to, and its constants.
 """
 
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple, Protocol
 
@@ -58,6 +59,8 @@ class Code(Protocol):
     def type_fixups(self) -> Sequence[tuple[int, int]]: ...
     @property
     def data_start(self) -> int: ...
+    @property
+    def jump_tables(self) -> Sequence[tuple[int, int]]: ...
 
 
 def _jump_target(instruction: Instruction, stop: int) -> int | None:
@@ -69,6 +72,24 @@ def _jump_target(instruction: Instruction, stop: int) -> int | None:
     return target if target < stop else None
 
 
+def _tables(emitted: Code) -> list[tuple[int, list[int]]]:
+    """(offset of a jump table, the offsets it leads to)."""
+    code = emitted.code
+    return [
+        (table, [table + distance for (distance,) in struct.iter_unpack("<i", code[table : table + 4 * entries])])
+        for table, entries in emitted.jump_tables
+    ]
+
+
+def _print_data(emitted: Code, labels: dict[int, str]) -> list[str]:
+    """Jump tables and what lies behind them."""
+    tables = _tables(emitted)
+    lines = [f"    table: {' '.join([labels[way] for way in ways])}" for _, ways in tables]
+    constants = max([emitted.data_start, *(table + 4 * len(ways) for table, ways in tables)])
+    rows = range(constants, len(emitted.code), 16)
+    return lines + [f"    data: {emitted.code[at : at + 16].hex(' ', 8)}" for at in rows]
+
+
 def _labels(emitted: Code, instructions: list[Instruction]) -> dict[int, str]:
     """Names of offsets: blocks by their numbers in SSA form, then whatever else is jumped to."""
     labels: dict[int, str] = {}
@@ -77,6 +98,7 @@ def _labels(emitted: Code, instructions: list[Instruction]) -> dict[int, str]:
             labels.setdefault(offset, f"b{number}")
     stop = emitted.data_start
     targets = {target for found in instructions if (target := _jump_target(found, stop)) is not None}
+    targets.update(*[ways for _, ways in _tables(emitted)])
     for number, target in enumerate(sorted(targets - labels.keys())):
         labels[target] = f"L{number}"
     return labels
@@ -121,15 +143,18 @@ class Line(NamedTuple):
     comment: str
 
 
+def _instructions(emitted: Code, arch: str) -> list[Instruction]:
+    return disassemble(emitted.code[: emitted.data_start], 0, arch=arch)
+
+
 def code_lines(emitted: Code, *, arch: str = "x86_64") -> Iterator[Line]:
     """Every instruction of a function; the data behind them are left out."""
-    data_start = emitted.data_start
-    instructions = disassemble(emitted.code[:data_start], 0, arch=arch)
+    instructions = _instructions(emitted, arch)
     labels = _labels(emitted, instructions)
     comments = _comments(emitted)
     for instruction in instructions:
         at = instruction.address
-        target = _jump_target(instruction, data_start)
+        target = _jump_target(instruction, emitted.data_start)
         shown = instruction.text if target is None else f"{instruction.mnemonic} {labels[target]}"
         said = [text for byte in range(at, at + instruction.size_bytes) for text in comments.get(byte, ())]
         yield Line(at, labels.get(at), shown, "; ".join(said))
@@ -154,4 +179,4 @@ def print_code(
         line = f"{at:5x} " if offsets else ""
         line += f"    {text}"
         lines.append(f"{line:<{_COMMENT_COLUMN}}; {comment}" if comment else line)
-    return "\n".join(lines)
+    return "\n".join(lines + _print_data(emitted, _labels(emitted, _instructions(emitted, arch))))

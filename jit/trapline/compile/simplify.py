@@ -8,7 +8,8 @@ passes one value for each parameter; states name the values that took the place 
 
 from __future__ import annotations
 
-from trapline.compile.ir import Func
+from trapline.compile.fold import COMMUTATIVE
+from trapline.compile.ir import Func, Op
 from trapline.compile.lower import PURE_OPS
 
 __all__ = ["remove_dead", "remove_redundant_parameters"]
@@ -22,8 +23,18 @@ def _find(rename: list[int], value: int) -> int:
 
 
 def remove_redundant_parameters(func: Func) -> None:
-    """Replace each parameter whose arguments are all one value, itself apart, by that value."""
+    """Replace each parameter whose arguments are all one value, itself apart, by that value.
+
+    Those behind a loop that only bring out a value of the loop stay: see lowering.
+    """
     rename = list(range(len(func.op)))
+    depth = [0] * len(func.op)
+    for block in func.blocks:
+        if block.depth:
+            for value in block.params:
+                depth[value] = block.depth
+            for value in block.instructions:
+                depth[value] = block.depth
     headers = [number for number, block in enumerate(func.blocks) if block.params and number]
     incoming: dict[int, list[list[int]]] = {number: [] for number in headers}
     for block in func.blocks:
@@ -36,6 +47,7 @@ def remove_redundant_parameters(func: Func) -> None:
         changed = False
         for number in headers:
             params = func.blocks[number].params
+            outside = func.blocks[number].depth
             for position, param in enumerate(params):
                 if rename[param] != param:
                     continue
@@ -48,7 +60,7 @@ def remove_redundant_parameters(func: Func) -> None:
                         break
                     only = value
                 else:
-                    if only >= 0:
+                    if only >= 0 and (depth[only] <= outside or func.op[only] == Op.CONST):
                         rename[param] = only
                         changed = any_change = True
     if any_change:
@@ -66,7 +78,12 @@ def _apply(func: Func, rename: list[int], headers: list[int], incoming: dict[int
             for position, param in enumerate(block.params):
                 func.imm[param] = position
     final = [_find(rename, value) for value in range(len(rename))]
-    func.args = [tuple([final[arg] for arg in args]) for args in func.args]
+    op = func.op
+    for value, operands in enumerate(func.args):
+        renamed = tuple([final[operand] for operand in operands])
+        if op[value] in COMMUTATIVE and op[renamed[0]] == Op.CONST:  # as lowering has it: a constant goes second
+            renamed = (renamed[1], renamed[0])
+        func.args[value] = renamed
     for block in func.blocks:
         for edge in block.edges:
             edge.args[:] = [final[arg] for arg in edge.args]

@@ -1,10 +1,10 @@
 """Makes the frame table of a compiled function.
 
-Requires: the Func, Allocation and emitted offsets of one compilation, the body they come from, the machine they are for.
-Leaves: a FrameTable. Compiling again gives the same table, so that it is made when somebody asks for it.
+Requires: the Func, Allocation and emitted offsets of one compilation, the body they come from, the machine they are
+for. Leaves: a FrameTable. Compiling again gives the same table, so that it is made when somebody asks for it.
 
-The stop point of an opcode lies behind the last step that belongs to an earlier one, before the moves that lead up to its
-own instruction: no place that the state names has been given up yet.
+The stop point of an opcode lies behind the last step that belongs to an earlier one, before the moves that lead up to
+its own instruction: no place that the state names has been given up yet.
 """
 
 from __future__ import annotations
@@ -274,7 +274,10 @@ class _Tabulation:
         step = steps[row.step]
         value = step.value
         args = func.args[value]
-        wanted = tuple([(place, self._named(arg, row.pos)) for place, arg in zip(step.ins, args, strict=False) if place >= 0])
+        wanted: tuple[tuple[int, int], ...] = ()
+        if row.kind != CALL:  # nobody begins a call again that is under way
+            operands = zip(step.ins, args, strict=False)
+            wanted = tuple([(place, self._named(arg, row.pos)) for place, arg in operands if place >= 0])
         lost = 0
         if row.kind == CALL or (func.op[value] == Op.LIBCALL and self._machine.shape(func, value).call):
             lost = EVERY_REGISTER
@@ -326,15 +329,17 @@ class _Ends:
         self._offsets = offsets
 
     def __call__(self, position: int) -> int:
-        """The offset behind which nothing uses a value that ends at a position."""
+        """The offset from which nothing uses a value that ends at a position: where the step ends, but behind where it
+        begins, even if it has no bytes."""
         order = self._live.order
         at = max(position, 0) // 2
         while at < len(order):
             home = self._home.get(order[at])
             if home is not None:
-                return self._offsets[home[0]][home[1] + 1]
+                start, stop = self._offsets[home[0]][home[1] : home[1] + 2]
+                return max(stop, start + 1)
             at += 1  # a constant takes no step
-        return self._offsets[-1][-1]
+        return self._offsets[-1][-1] + 1
 
 
 def _merged(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import typing
+import weakref
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
@@ -194,8 +195,22 @@ class Call:
         return self.fiber.result
 
 
-def annotated_type(function: Callable[..., Any]) -> tuple[bool, tuple[list[object], object] | None]:
+Annotated = tuple[list[object], object]
+_annotated: weakref.WeakKeyDictionary[Callable[..., Any], tuple[bool, Annotated | None]] = weakref.WeakKeyDictionary()
+
+
+def annotated_type(function: Callable[..., Any]) -> tuple[bool, Annotated | None]:
     """Whether a callable wants a `Caller` first, and the annotations of its parameters and result if it has all."""
+    try:
+        found = _annotated.get(function)
+        if found is None:
+            found = _annotated[function] = _read_annotations(function)
+    except TypeError:  # no weak reference to it, or no hash
+        return _read_annotations(function)
+    return found
+
+
+def _read_annotations(function: Callable[..., Any]) -> tuple[bool, Annotated | None]:
     try:
         hints = typing.get_type_hints(function if inspect.isroutine(function) else type(function).__call__)
         parameters = list(inspect.signature(function).parameters.values())
@@ -218,7 +233,7 @@ def _results(annotation: object) -> list[object]:
     return [annotation]
 
 
-def exact_type(name: str, annotated: tuple[list[object], object] | None) -> FuncType:
+def exact_type(name: str, annotated: Annotated | None) -> FuncType:
     """The type that a callable's annotations spell. Raises CallError."""
     if annotated is None:
         raise CallError(f"{name}: found no type; expected a FuncType, or annotations of all parameters and the result")
@@ -228,7 +243,7 @@ def exact_type(name: str, annotated: tuple[list[object], object] | None) -> Func
         raise CallError(f"{name}: {error}; `int` and `float` do not say how wide they are") from None
 
 
-def agrees(type_: FuncType, annotated: tuple[list[object], object]) -> str | None:
+def agrees(type_: FuncType, annotated: Annotated) -> str | None:
     """None if a callable annotated so can be a function of this type, else what does not fit, in words.
 
     `int` and `float` stand for either width, `object` and `Any` for anything.

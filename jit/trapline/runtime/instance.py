@@ -47,38 +47,38 @@ _SIGN_32: Final = 1 << 31
 class Exports(Mapping[str, Extern]):
     """What an instance exports: by name, as `exports["run"]` or `exports.run`, in the order of the module."""
 
-    __slots__ = ("_items", "_module")
+    __slots__ = ("_exports", "_instance")
 
-    def __init__(self, module: str, items: dict[str, Extern]) -> None:
-        self._module = module
-        self._items = items
+    def __init__(self, instance: Instance) -> None:
+        self._instance = instance
+        self._exports = instance.module.exports_by_name
 
     def __getitem__(self, name: str) -> Any:
-        try:
-            return self._items[name]
-        except KeyError:
-            raise KeyError(self._missing(name)) from None
+        found = self._exports.get(name)
+        if found is None:
+            raise KeyError(self._missing(name))
+        return self._instance.extern(found.kind, found.index)
 
     def __getattr__(self, name: str) -> Any:
-        try:
-            return self._items[name]
-        except KeyError:
-            raise AttributeError(self._missing(name)) from None
+        found = self._exports.get(name)
+        if found is None:
+            raise AttributeError(self._missing(name))
+        return self._instance.extern(found.kind, found.index)
 
-    def _missing(self, name: str) -> str:
-        return f"{self._module} exports no {name!r}; it exports {', '.join(self._items) or 'nothing'}"
+    def _missing(self, name: object) -> str:
+        return f"{self._instance.module.name} exports no {name!r}; it exports {', '.join(self._exports) or 'nothing'}"
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._items)
+        return iter(self._exports)
 
     def __len__(self) -> int:
-        return len(self._items)
+        return len(self._exports)
 
     def __dir__(self) -> list[str]:
-        return [*super().__dir__(), *self._items]
+        return [*super().__dir__(), *self._exports]
 
     def __repr__(self) -> str:
-        return f"<Exports of {self._module}: {', '.join(self._items) or 'nothing'}>"
+        return f"<Exports of {self._instance.module.name}: {', '.join(self._exports) or 'nothing'}>"
 
 
 class Instance:
@@ -140,7 +140,7 @@ class Instance:
         self._lay_out(imported)
         store.know_instance(self)
         self._make_globals()
-        self.exports = self._make_exports()
+        self.exports = Exports(self)
         self._fill()
         if decoded.start is not None:
             self.functions[decoded.start]()
@@ -196,15 +196,14 @@ class Instance:
             self.block.set(offset, self._constant(expression))
             self.globals.append(Global.of_cell(self.store, type_, self.block, offset))
 
-    def _make_exports(self) -> Exports:
-        spaces: dict[ExternKind, Any] = {
-            ExternKind.FUNCTION: self.functions,
-            ExternKind.TABLE: self.tables,
-            ExternKind.MEMORY: self.memories,
-            ExternKind.GLOBAL: self.globals,
-        }
-        items = {export.name: spaces[export.kind][export.index] for export in self.module.decoded.exports}
-        return Exports(self.module.name, items)
+    def extern(self, kind: ExternKind, index: int) -> Extern:
+        """A function, table, memory or global by its index."""
+        if kind is ExternKind.FUNCTION:
+            func: Func = self.functions[index]
+            return func
+        if kind is ExternKind.TABLE:
+            return self.tables[index]
+        return self.memories[index] if kind is ExternKind.MEMORY else self.globals[index]
 
     def _fill(self) -> None:
         """Element segments, then data segments: passive ones kept for later, active ones written."""

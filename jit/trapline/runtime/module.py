@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ from trapline.runtime.module_code import ModuleCode
 from trapline.wasm.decode import decode
 from trapline.wasm.module import Module as WasmModule
 from trapline.wasm.text import parse_text
-from trapline.wasm.types import ExternKind, ExternType
+from trapline.wasm.types import Export, ExternKind, ExternType
 from trapline.wasm.validate import validate
 
 __all__ = ["ExportType", "ImportType", "Module"]
@@ -54,7 +55,7 @@ class Module:
     ([], [], True)
     """
 
-    __slots__ = ("__weakref__", "_cache", "_codes", "_lock", "_ready", "decoded", "engine", "name")
+    __slots__ = ("__weakref__", "_cache", "_codes", "_exports", "_lock", "_ready", "decoded", "engine", "name")
 
     def __init__(self, engine: Engine, wasm: bytes | bytearray | memoryview | str, *, name: str | None = None) -> None:
         self._load(engine, _binary(wasm), name)
@@ -65,6 +66,7 @@ class Module:
         self.decoded: WasmModule = decode(data, engine.config.limits)
         self.name = name or self.decoded.names.module or "module"
         self._lock = threading.Lock()
+        self._exports: dict[str, Export] | None = None
         self._codes: dict[bool, ModuleCode] = {}
         self._ready: dict[bool, artifact.Functions] = {}
         cache = engine.config.cache
@@ -101,6 +103,13 @@ class Module:
             ExternKind.GLOBAL: list(self.decoded.globals),
         }
         return [ExportType(export.name, spaces[export.kind][export.index]) for export in self.decoded.exports]
+
+    @property
+    def exports_by_name(self) -> Mapping[str, Export]:
+        """What it exports, by name, as indices."""
+        if self._exports is None:
+            self._exports = {export.name: export for export in self.decoded.exports}
+        return self._exports
 
     def custom_sections(self, name: str) -> list[bytes]:
         """The contents of every custom section of a name."""

@@ -1,7 +1,8 @@
 """Proves that the bytes of a function do what its allocation says, as far as moves, registers, slots and ways go.
 
 Requires: a Func, its Allocation (proved by checker_places), what emission left. Leaves: the trap sites and return
-addresses that the bytes have, each with its step and the registers that the step has changed until then. Raises: CheckError.
+addresses that the bytes have, each with its step and the registers that the step has changed until then. Raises:
+CheckError.
 
 What an operation computes is not proved here (tests run it); that it reads its operands' places, writes nothing but its
 result, its scratch registers and what it declares, and stores its result where others look for it, is.
@@ -84,7 +85,9 @@ class _CodeCheck:
             try:
                 self._effects.append(effect_of(instruction))
             except KeyError:
-                raise self._fail("an instruction that emission does not make", instruction.address, instruction.text) from None
+                raise self._fail(
+                    "an instruction that emission does not make", instruction.address, instruction.text
+                ) from None
         self._at[emitted.data_start] = len(self._offsets)
         self._offsets.append(emitted.data_start)
         self._prologue()
@@ -113,7 +116,7 @@ class _CodeCheck:
         return _RBP, 16 + 8 * (place - RESULT_WORD)
 
     def _is_at(self, memory: Memory | None, place: int) -> bool:
-        return memory is not None and memory.index < 0 and (memory.base, memory.displacement) == self._memory(place)
+        return memory is not None and memory.scaled < 0 and (memory.base, memory.displacement) == self._memory(place)
 
     def _is_store(self, effect: Effect, place: int, register: int, value: int) -> bool:
         """Whether an instruction stores a register, as wide as the value is."""
@@ -152,7 +155,12 @@ class _CodeCheck:
             if memory is None or memory.base != _RSP:
                 raise self._fail("a touch of something else than the stack", self._offsets[at])
             self._site(self._offsets[at], ("stack",), 0)
-        frame = [self._effects[at], self._effects[next(indices)], self._effects[next(indices)], self._effects[next(indices)]]
+        frame = [
+            self._effects[at],
+            self._effects[next(indices)],
+            self._effects[next(indices)],
+            self._effects[next(indices)],
+        ]
         made = (
             frame[0].mnemonic == "push"
             and frame[0].registers == (_RBP,)
@@ -199,7 +207,7 @@ class _CodeCheck:
         if number:
             for param, place in zip(block.params, allocation.param_places[number], strict=True):
                 slot = allocation.slot[param]
-                if slot >= 0 and place != SLOT + slot:
+                if slot >= 0 and place != SLOT + slot and param not in allocation.delivered:
                     if not stores or not self._is_store(self._effects[stores[0]], SLOT + slot, place, param):
                         raise self._fail(f"store of parameter {param} to its slot", emitted.block_offsets[number])
                     stores.pop(0)
@@ -232,8 +240,12 @@ class _CodeCheck:
         effect = self._effects[inside[0]]
         reads = set(effect.registers[1:])
         if effect.memory is not None:
-            reads |= {effect.memory.base, effect.memory.index}
-        return effect.registers[0] == step.out and step.ins[0] in reads and step.out not in reads - {step.ins[0], *following.ins[1:]}
+            reads |= {effect.memory.base, effect.memory.scaled}
+        return (
+            effect.registers[0] == step.out
+            and step.ins[0] in reads
+            and step.out not in reads - {step.ins[0], *following.ins[1:]}
+        )
 
     def _move(self, inside: range, step: Step) -> int:
         """Proves that the instructions begin with a move or constant; the index behind it."""
@@ -258,7 +270,9 @@ class _CodeCheck:
                 raise self._fail(f"no move of value {value}", self._offsets[at], None, step)
             if source < 32 and out < 32:
                 wide = func.type[value] != I32 or effects[0].mnemonic == "movaps"
-                good = effects[0].registers == (out, source) and effects[0].mnemonic in ("mov", "movaps") and wide | True
+                good = (
+                    effects[0].registers == (out, source) and effects[0].mnemonic in ("mov", "movaps") and wide | True
+                )
             elif source < 32:
                 good = self._is_store(effects[0], out, source, value)
             elif out < 32:
@@ -293,7 +307,9 @@ class _CodeCheck:
                 return int(first.mnemonic in ("mov", "movabs") and first.immediate & mask == bits)
             return int(out >= 16 and first.memory is not None and first.memory.base == -2)
         if first.memory is not None:
-            return int(self._is_at(first.memory, out) and first.immediate is not None and first.immediate & mask == bits)
+            return int(
+                self._is_at(first.memory, out) and first.immediate is not None and first.immediate & mask == bits
+            )
         second = effects[1] if len(effects) > 1 else None
         good = (
             first.registers[:1] == (SCRATCH,)
@@ -317,9 +333,7 @@ class _CodeCheck:
             allowed |= 1 << register
         slot = self._allocation.slot[value] if step.out >= 0 else -1
         last = inside.stop - 1 if slot >= 0 and step.out != SLOT + slot else inside.stop
-        if last < inside.stop and (
-            not inside or not self._is_store(self._effects[last], SLOT + slot, step.out, value)
-        ):
+        if last < inside.stop and (not inside or not self._is_store(self._effects[last], SLOT + slot, step.out, value)):
             raise self._fail(f"store of value {value} to its slot", self._offsets[inside.stop], None, slot)
         calls = op in (Op.CALL, Op.CALL_INDIRECT)
         written, trap = 0, 0
@@ -368,7 +382,7 @@ class _CodeCheck:
     def _trap_at(self, effect: Effect, offset: int, op: int, written: int, trap: int, inside: range) -> int:
         """Trap sites of an instruction; how many traps of its step there are out of line by now."""
         memory = effect.memory
-        if memory is not None and _R14 in (memory.base, memory.index):
+        if memory is not None and _R14 in (memory.base, memory.scaled):
             self._site(offset, ("memory",), written)
         if effect.mnemonic in ("div", "idiv"):
             self._site(offset, ("division",), written)
@@ -530,9 +544,7 @@ class _CodeCheck:
         return ("truncation 64",) if op in (0xAA, 0xAB, 0xB0, 0xB1) else ("truncation 32",)
 
 
-def check_code(
-    func: Func, allocation: Allocation, emitted: Emitted, machine: Machine
-) -> dict[tuple[int, bool], Site]:
+def check_code(func: Func, allocation: Allocation, emitted: Emitted, machine: Machine) -> dict[tuple[int, bool], Site]:
     """The trap sites and return addresses of a function, by offset and whether it is the latter, once its bytes are
     proved."""
     return _CodeCheck(func, allocation, emitted, machine).run()

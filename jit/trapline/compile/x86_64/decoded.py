@@ -62,7 +62,7 @@ class Memory(NamedTuple):
     """A memory operand: registers as numbers (-1 none, -2 the instruction pointer), displacement, bytes, access."""
 
     base: int
-    index: int
+    scaled: int
     displacement: int
     access_bytes: int
     writes: bool

@@ -78,6 +78,7 @@ class Emitted:
     dispatches      [start, stop): code that has an address of this copy of the code in a register and jumps there; who
                     moves a pc from one copy to another moves one in here to the start
     data_start      from here on no byte is an instruction
+    jump_tables     (offset, entries): entries of 4 bytes, signed, the distance of an instruction from the table's start
     frame_bytes     what the function takes of the stack below the caller's rbp
     """
 
@@ -90,6 +91,7 @@ class Emitted:
     type_fixups: list[tuple[int, int]]
     dispatches: list[tuple[int, int]]
     data_start: int
+    jump_tables: list[tuple[int, int]]
     frame_bytes: int
 
 
@@ -183,6 +185,7 @@ class _Emitter(Calls):
             [(starts[piece + 1] - 4, type_) for piece, type_ in self.type_uses],
             [(starts[first], starts[last]) for first, last in self._dispatches],
             data_start,
+            [(self.a.offset(table), len(ways)) for table, ways in self._tables],
             self._frame_bytes + 8,
         )
 
@@ -236,7 +239,8 @@ class _Emitter(Calls):
             self.a.bind(self._labels[number])
             if number:
                 for param, place in zip(block.params, self._allocation.param_places[number], strict=True):
-                    self._stored(param, place)
+                    if param not in self._allocation.delivered:
+                        self._stored(param, place)
             self._stops.append((len(pieces), block.start_pos))
         last = block.start_pos
         self.block_number = number
@@ -331,6 +335,13 @@ class _Emitter(Calls):
             if edges[0].target == number + 1:
                 self.a.jcc_l(holds ^ 1, self._way(number, 1))
                 self._fall(number, 0)
+            elif edges[0].target <= number and self._allocation.edge_moves[number][0]:
+                # The way back makes its moves in line: one taken jump a round, not two.
+                onwards = self.a.label()
+                self.a.jcc_l(holds ^ 1, onwards)
+                self._fall(number, 0)
+                self.a.bind(onwards)
+                self._fall(number, 1)
             else:
                 self.a.jcc_l(holds, self._way(number, 0))
                 self._fall(number, 1)
@@ -408,6 +419,8 @@ class _Emitter(Calls):
             self.library(step)
         elif op == Op.RESULT:
             self.result(step)
+        elif op == Op.COPY:
+            pass  # its operand is in its register already
         else:
             self.instance(step, op)
 

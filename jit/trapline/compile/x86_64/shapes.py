@@ -73,7 +73,7 @@ class X86_64:
             return Shape((REG, REG if constant else ANY), SAME, swaps=swaps)
         if op in _FLOAT_SAME:
             return Shape((REG, REG), SAME)
-        if op in _FLOAT_SIGN:
+        if op in _FLOAT_SIGN or op == Op.COPY:
             return Shape((REG,), SAME)
         if op in _SHIFTS:
             return Shape((REG, NONE if func.op[args[1]] == Op.CONST else Reg.RCX), SAME)

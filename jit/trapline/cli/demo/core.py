@@ -1,4 +1,4 @@
-"""`trapline demo`: the trap core on a real job, in five short acts.
+"""`trapline demo --core`: the trap core on a real job, in five short acts.
 
 A checksum routine runs natively over a file that is not there yet: each page it touches traps, a Python handler fills
 the page, and the routine goes on. The result is compared with zlib's. Then a fault is mended, an endless loop is
@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import ctypes
 import mmap
-import os
 import platform
 import struct
 import sys
@@ -18,12 +17,12 @@ import threading
 import time
 import zlib
 from pathlib import Path
-from typing import Any
 
 import trapline
+from trapline.cli.demo.screen import Screen
 from trapline.errors import TraplineError
 
-__all__ = ["add_command"]
+__all__ = ["run"]
 
 X86_64 = """
 crc32:                          # rdi: bytes, rsi: how many, rdx: table of 256 words
@@ -83,33 +82,12 @@ fib_small:
 """
 
 
-class _Screen:
-    """Prints with colour on a terminal and without elsewhere."""
-
-    def __init__(self, colour: bool) -> None:
-        self._colour = colour
-
-    def _paint(self, code: str, text: str) -> str:
-        return f"\x1b[{code}m{text}\x1b[0m" if self._colour else text
-
-    def act(self, number: int, title: str) -> None:
-        print(f"\n{self._paint('1;36', f'{number}. {title}')}")
-
-    def say(self, text: str) -> None:
-        print(f"   {text}")
-
-    def event(self, text: str) -> None:
-        print(f"   {self._paint('33', text)}")
-
-    def good(self, text: str) -> None:
-        print(f"   {self._paint('1;32', text)}")
-
-    def code(self, event: trapline.Event, before: int = 2, after: int = 3) -> None:
-        pc = event.pc
-        for instruction in event.disassembly(before, after):
-            here = instruction.address == pc
-            line = f"{'->' if here else '  '} {instruction.address:#x}  {instruction.text}"
-            print(f"      {self._paint('1', line) if here else line}")
+def _show_code(screen: Screen, event: trapline.Event, before: int = 2, after: int = 3) -> None:
+    pc = event.pc
+    for instruction in event.disassembly(before, after):
+        here = instruction.address == pc
+        line = f"{'->' if here else '  '} {instruction.address:#x}  {instruction.text}"
+        screen.say(f"   {screen.paint('bold', line) if here else line}")
 
 
 def _crc_table() -> bytes:
@@ -149,9 +127,9 @@ class _Pages:
         return offset // mmap.PAGESIZE
 
 
-def _checksum(screen: _Screen, code: trapline.CodeImage, path: Path) -> None:
+def _checksum(screen: Screen, code: trapline.CodeImage, path: Path) -> None:
     data = path.read_bytes()
-    screen.act(1, f"A checksum over {path.name} ({len(data):,} bytes) whose pages are not there yet")
+    screen.act(f"A checksum over {path.name} ({len(data):,} bytes) whose pages are not there yet")
     pages = _Pages(data)
     table = ctypes.create_string_buffer(_crc_table(), 1024)
     fiber = trapline.Fiber(code["crc32"], (pages.base, len(data), ctypes.addressof(table)), signature="u32")
@@ -162,8 +140,8 @@ def _checksum(screen: _Screen, code: trapline.CodeImage, path: Path) -> None:
         if event.address is None:
             raise TraplineError(f"unexpected {event}")
         if not pages.filled:
-            screen.event(str(event))
-            screen.code(event)
+            screen.say(str(event), "code")
+            _show_code(screen, event)
         page = pages.fill(event.address)
         if page < 3:
             screen.say(f"page {page} filled by Python; resuming at the same load")
@@ -173,38 +151,38 @@ def _checksum(screen: _Screen, code: trapline.CodeImage, path: Path) -> None:
     if fiber.result != wanted:
         raise TraplineError(f"crc32: found {fiber.result:#010x}, expected {wanted:#010x}")
     screen.say(f"... {pages.filled} pages in all: {total_ms:.2f} ms, of them {spent_ns / 1e6:.2f} ms in the handler")
-    screen.good(f"crc32 = {fiber.result:#010x}, the same as zlib's")
+    screen.say(f"crc32 = {fiber.result:#010x}, the same as zlib's", "good")
 
 
-def _mend(screen: _Screen, code: trapline.CodeImage) -> None:
-    screen.act(2, "A fault, looked into, mended, resumed")
+def _mend(screen: Screen, code: trapline.CodeImage) -> None:
+    screen.act("A fault, looked into, mended, resumed")
     fiber = trapline.Fiber(code["average"], (126, 0), signature="i32")
     for event in fiber:
-        screen.event(str(event))
+        screen.say(str(event), "code")
         registers = event.registers
         screen.say(f"eax = {registers.eax}, esi = {registers.esi}: nobody should average over nothing; esi = 3")
         registers.esi = 3
-    screen.good(f"average = {fiber.result}")
+    screen.say(f"average = {fiber.result}", "good")
 
 
-def _interrupt(screen: _Screen, code: trapline.CodeImage) -> None:
-    screen.act(3, "An endless loop with no checks in it, interrupted from another thread")
+def _interrupt(screen: Screen, code: trapline.CodeImage) -> None:
+    screen.act("An endless loop with no checks in it, interrupted from another thread")
     fiber = trapline.Fiber(code["collatz"], (27,))
     threading.Timer(0.25, fiber.interrupt).start()
     event = fiber.resume()
     if event is None:
         raise TraplineError("collatz: found an end, expected an endless loop")
-    screen.event(str(event))
-    screen.code(event, 1, 4)
+    screen.say(str(event), "code")
+    _show_code(screen, event, 1, 4)
     screen.say(f"after {event.registers.rax:,} rounds, rdi = {event.registers.rdi}; setting rdi = 0 and the pc behind")
     event.registers.rdi = 0
     if fiber.resume_at("test_end") is not None:
         raise TraplineError("collatz: found another event, expected the end")
-    screen.good(f"it returned {fiber.result:,}")
+    screen.say(f"it returned {fiber.result:,}", "good")
 
 
-def _watch(screen: _Screen, code: trapline.CodeImage) -> None:
-    screen.act(4, "A breakpoint in a private copy: every call of fib(15)")
+def _watch(screen: Screen, code: trapline.CodeImage) -> None:
+    screen.act("A breakpoint in a private copy: every call of fib(15)")
     copy = code.copy()
     copy.add_breakpoint("fib")
     calls: dict[int, int] = {}
@@ -216,11 +194,11 @@ def _watch(screen: _Screen, code: trapline.CodeImage) -> None:
     each_us = (time.perf_counter_ns() - start) / sum(calls.values()) / 1e3
     screen.say("calls by argument: " + "  ".join(f"{n}:{calls[n]}" for n in sorted(calls, reverse=True)[:10]) + "  ...")
     screen.say(f"{sum(calls.values()):,} stops, {each_us:.1f} us each; the original is not patched")
-    screen.good(f"fib(15) = {fiber.result} under the breakpoint, {code['fib'](15)} beside it")
+    screen.say(f"fib(15) = {fiber.result} under the breakpoint, {code['fib'](15)} beside it", "good")
 
 
-def _step(screen: _Screen, code: trapline.CodeImage) -> None:
-    screen.act(5, "One instruction at a time")
+def _step(screen: Screen, code: trapline.CodeImage) -> None:
+    screen.act("One instruction at a time")
     fiber = trapline.Fiber(code["average"], (126, 3), signature="i32")
     text = code.disassemble("average", 1)[0].text
     while (event := fiber.step()) is not None:
@@ -229,10 +207,10 @@ def _step(screen: _Screen, code: trapline.CodeImage) -> None:
         found = event.instruction
         text = found.text if found is not None else "?"
     screen.say(text)
-    screen.good(f"average = {fiber.result}")
+    screen.say(f"average = {fiber.result}", "good")
 
 
-def _speed(screen: _Screen, code: trapline.CodeImage) -> None:
+def _speed(screen: Screen, code: trapline.CodeImage) -> None:
     fib = code.function("fib", "u64(u64)")
     start = time.perf_counter_ns()
     result = fib(27)
@@ -249,16 +227,15 @@ def _speed(screen: _Screen, code: trapline.CodeImage) -> None:
     screen.say(f"At native speed: fib(27) in {native_ms:.2f} ms; the same in Python {python_ms:.0f} ms.")
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Play the five acts; returns the exit status."""
+def run(screen: Screen, path: Path | None = None) -> int:
+    """Play the five acts, the checksum over a file; returns the exit status."""
     if platform.machine() != "x86_64":
-        print("trapline demo: its routines are written for x86-64", file=sys.stderr)
+        print("trapline demo: the routines of the native core are written for x86-64", file=sys.stderr)
         return 1
-    path = Path(arguments.input)
+    path = Path(argparse.__file__) if path is None else path
     if not path.is_file():
         print(f"trapline demo: found no file {path}; expected one to run the checksum over", file=sys.stderr)
         return 2
-    screen = _Screen(sys.stdout.isatty() and "NO_COLOR" not in os.environ)
     code = trapline.CodeImage(trapline.assemble(X86_64), name="demo")
     _checksum(screen, code, path)
     _mend(screen, code)
@@ -267,10 +244,3 @@ def run(arguments: argparse.Namespace) -> int:
     _step(screen, code)
     _speed(screen, code)
     return 0
-
-
-def add_command(commands: Any) -> None:
-    """Add `demo` to the command line."""
-    parser = commands.add_parser("demo", help="native code that traps, is looked into, mended and resumed")
-    parser.add_argument("--input", default=argparse.__file__, metavar="FILE", help="what the checksum runs over")
-    parser.set_defaults(run=run)
