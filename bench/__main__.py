@@ -4,7 +4,8 @@ Questions are the files of this folder; without names, all of them run. --quick 
 writes nothing.
 
 A question is a module with a TITLE and `cases()`, whose rows are nanoseconds an operation; or one with `rows(quick)`
-and `table(title, rows)`, which measures in its own way. `readme(rows)` is what goes between its markers in the README.
+and `table(title, rows)`, which measures in its own way. `readme(rows)` is what goes between its markers in the README,
+`plot(title, rows)` the SVG that is kept beside the results.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from bench.measure import RESULTS, ROUNDS, Row, machine, measure, pin, save, tab
 
 QUESTIONS = (
     *("traps", "calls", "switches", "patches", "steps", "interrupts"),
-    *("wasm_calls", "compile_speed", "corpus"),
+    *("wasm_calls", "compile_speed", "corpus", "start"),
 )
 
 
@@ -124,6 +125,8 @@ def main() -> None:
         print(shown(question, title, rows), end="\n\n", flush=True)
         if not arguments.quick:
             save(question, title, rows)
+            if hasattr(_module(question), "plot"):
+                (RESULTS / f"{question}.svg").write_text(_module(question).plot(title, rows), encoding="utf-8")
     if not arguments.quick:
         (RESULTS / "README.md").write_text(report(), encoding="utf-8")
         update_readme()

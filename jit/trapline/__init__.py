@@ -10,6 +10,8 @@
 import trapline.native  # noqa: F401
 
 # isort: split
+from typing import TYPE_CHECKING, Any
+
 from trapline.asm.assembly import Assembly, assemble
 from trapline.errors import (
     AssemblyError,
@@ -50,7 +52,6 @@ from trapline.runtime.table import Table
 from trapline.runtime.trap import Event, StopReason
 from trapline.runtime.variable import Global
 from trapline.runtime.wasm_trap import TrapEvent
-from trapline.wasi import Wasi, WasiConfig
 from trapline.wasm.limits import ImplementationLimits
 from trapline.wasm.text import parse_text
 from trapline.wasm.types import (
@@ -66,6 +67,9 @@ from trapline.wasm.types import (
     i32,
     i64,
 )
+
+if TYPE_CHECKING:
+    from trapline.wasi import Wasi, WasiConfig
 
 __all__ = [
     "CHECK_ADDRESS",
@@ -136,6 +140,23 @@ __all__ = [
     "parse_text",
     "trim_pool",
 ]
+_LATE = ("Wasi", "WasiConfig")
+"""Names whose import takes long (sockets, time, files) and which many programs do not need. PEP 562."""
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LATE:
+        from trapline import wasi
+
+        found = globals()[name] = getattr(wasi, name)
+        return found
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATE})
+
+
 __version__ = "0.1.0"
 
 wrap_faulthandler()

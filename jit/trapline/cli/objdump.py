@@ -12,6 +12,7 @@ be computed from. There are no addresses of this process.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -33,6 +34,8 @@ __all__ = ["COMMAND"]
 _OPCODES: Final = 34
 _NATIVE: Final = 46
 """Columns; what is longer pushes the next column."""
+_OPCODE: Final = re.compile(r", opcode \d+")
+"""What a comment says of the opcode, which stands beside it here."""
 _BLOCK, _LOOP, _IF, _ELSE, _END = 0x02, 0x03, 0x04, 0x05, 0x0B
 
 
@@ -128,7 +131,7 @@ def _side_by_side(rows: list[_Row], group: list[Line], style: Style) -> Iterator
     """The opcodes of one stop point beside the instructions behind it, which belong to the last of them."""
     if group and group[0].label is not None:
         yield _line(_Row("", ""), f"{group[0].label}:", style)
-    native = [f"    {line.text}" + (f"  ; {line.comment}" if line.comment else "") for line in group]
+    native = [f"    {line.text}" + (f"  ; {_OPCODE.sub('', line.comment)}" if line.comment else "") for line in group]
     for row, code in zip_longest(rows, [""] * (len(rows) - 1) + native):
         yield _line(row or _Row("", ""), code or "", style)
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from trapline.errors import TraplineError
 
@@ -33,8 +32,7 @@ class Kind(enum.Enum):
     FOLDER = "DIR"
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(NamedTuple):
     """One word of a family. `refusal`: said of settings that other programs have and that mean nothing here."""
 
     name: str
@@ -45,8 +43,7 @@ class Setting:
     refusal: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
+class Option(NamedTuple):
     """`names` are like `--dir` or `-o`; the value is found under the last one without its dashes.
 
     `settings` make it a family: their values are found under their own names. `repeats`: all values are kept.
@@ -67,8 +64,7 @@ class Option:
         return self.names[-1].lstrip("-")
 
 
-@dataclass(frozen=True, slots=True)
-class Positional:
+class Positional(NamedTuple):
     """`rest`: takes everything that follows, options included."""
 
     name: str
@@ -79,8 +75,7 @@ class Positional:
     choices: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(NamedTuple):
     """`run` is given what was parsed and returns the exit status. `examples` are (command line, what it does)."""
 
     name: str
@@ -98,15 +93,17 @@ class Command:
         return {name: option for option in self.options for name in option.names}
 
 
-@dataclass(slots=True)
 class Parsed:
     """What a command line says. Values are of the type of their kind: text, int, bool; lists of them where they repeat.
 
     `wants_help` is `--help`, or the option whose settings are to be listed.
     """
 
-    values: dict[str, Any] = field(default_factory=dict)
-    wants_help: bool | Option = False
+    __slots__ = ("values", "wants_help")
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        self.values = values
+        self.wants_help: bool | Option = False
 
     def text(self, key: str) -> str | None:
         found = self.values.get(key)
@@ -218,7 +215,7 @@ def _setting(name: str, option: Option, item: str, parsed: Parsed) -> None:
         raise UsageError(f"{name} {word}: no such setting{nearest(word, list(known))} ({name} help lists them)")
     if setting.refusal:
         raise UsageError(f"{name} {word}: {setting.refusal}")
-    if not equals and setting.kind != Kind.FLAG:
+    if not equals and (setting.choices or setting.kind != Kind.FLAG):
         raise UsageError(f"{name} {word}: found no value, expected {word}={metavar(setting)}")
     parsed.values[word] = _value(f"{name} {word}", setting, value)
 
@@ -231,6 +228,8 @@ def metavar(of: Option | Setting) -> str:
 def _value(name: str, of: Option | Setting, text: str) -> Any:
     if of.choices and text not in of.choices:
         raise UsageError(f"{name}: found {text!r}, expected {' or '.join(of.choices)}{nearest(text, of.choices)}")
+    if of.choices:
+        return text
     match of.kind:
         case Kind.FLAG:
             if text.lower() not in _YES:

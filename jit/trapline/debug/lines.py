@@ -131,6 +131,8 @@ class _Header:
             if not 0 <= at < len(self.folders):
                 raise Damaged(f"folder {folder} of {len(self.folders)}")
             path = joined(sections.text(self.folders[at]), path)
+            if from_zero:
+                path = joined(sections.text(self.folders[0]), path)
         return joined(comp_dir, path)
 
 
@@ -287,6 +289,31 @@ def _programs(data: bytes) -> Iterator[_Program]:
                 return
 
 
+class _Index:
+    """Sequences by their starts."""
+
+    __slots__ = ("_sorted", "_starts")
+
+    def __init__(self) -> None:
+        self._starts: list[int] = []
+        self._sorted: list[tuple[int, _Sequence, _Program]] = []
+
+    def add(self, program: _Program, sequences: list[_Sequence]) -> None:
+        """Of those that begin alike the one that came first stays the one that is found."""
+        if sequences:
+            self._sorted = [*((one.addresses[0], one, program) for one in reversed(sequences)), *self._sorted]
+            self._sorted.sort(key=lambda item: item[0])
+            self._starts = [item[0] for item in self._sorted]
+
+    def at(self, address: int) -> tuple[_Sequence, _Program] | None:
+        """The sequence that holds an address, and whose it is."""
+        position = bisect_right(self._starts, address) - 1
+        if position < 0:
+            return None
+        _, sequence, program = self._sorted[position]
+        return (sequence, program) if address < sequence.stop else None
+
+
 class LineTable:
     """The line table of a module: `find` says where an opcode comes from.
 
@@ -300,9 +327,11 @@ class LineTable:
         self._sections = Sections(module)
         self._programs: list[_Program] | None = None
         self._carried_out = 0
-        self._starts: list[int] = []
-        self._sorted: list[tuple[int, int, _Sequence, _Program]] = []
-        """Sequences that are known, by their starts."""
+        self._bodies = {module.code_offset(code.start) for code in module.code}
+        self._known = _Index()
+        """Sequences that begin with a function's body, as compilers make them."""
+        self._strays = _Index()
+        """Others, which linkers may have moved to where they do not belong: asked when all else knows nothing."""
         self._folders: dict[int, str] | None = None
         self._files: dict[tuple[int, int], str] = {}
 
@@ -357,26 +386,16 @@ class LineTable:
         return self._module.code_offset(code[0].start), self._module.code_offset(code[-1].stop)
 
     def _sequence_at(self, address: int) -> tuple[_Sequence, _Program] | None:
-        found = self._among_known(address)
+        found = self._known.at(address)
         programs = self._all_programs()
         while found is None and self._carried_out < len(programs):
             program = programs[self._carried_out]
             self._carried_out += 1
             sequences = program.sequences(*self._code_range())
-            if sequences:
-                number = self._carried_out
-                self._sorted += [(one.addresses[0], number, one, program) for one in sequences]
-                self._sorted.sort(key=lambda item: item[:2])
-                self._starts = [item[0] for item in self._sorted]
-                found = self._among_known(address)
-        return found
-
-    def _among_known(self, address: int) -> tuple[_Sequence, _Program] | None:
-        at = bisect_right(self._starts, address) - 1
-        if at < 0:
-            return None
-        _, _, sequence, program = self._sorted[at]
-        return (sequence, program) if address < sequence.stop else None
+            self._known.add(program, [one for one in sequences if one.addresses[0] in self._bodies])
+            self._strays.add(program, [one for one in sequences if one.addresses[0] not in self._bodies])
+            found = self._known.at(address)
+        return found or self._strays.at(address)
 
     # ---- files ----
 

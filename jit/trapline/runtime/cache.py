@@ -15,7 +15,6 @@ import contextlib
 import hashlib
 import json
 import os
-import secrets
 import stat
 from pathlib import Path
 from typing import Final
@@ -78,7 +77,7 @@ class Cache:
         with contextlib.suppress(OSError):
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             _check_owner(os.stat(self.folder))
-            beside = path.with_name(f"{path.stem}.{secrets.token_hex(8)}.new")
+            beside = path.with_name(f"{path.stem}.{os.urandom(8).hex()}.new")
             try:
                 handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
                 with open(handle, "wb") as file:
