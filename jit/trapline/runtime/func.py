@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import inspect
 import typing
-import weakref
 from collections.abc import Callable, Iterator
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final
 
 from trapline import native, tuning
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["Call", "Func", "annotated_type", "codes"]
 
 _CODES: Final = {I32: b"i", I64: b"l", F32: b"f", F64: b"d", EXTERNREF: b"r", FUNCREF: b"R"}
+MOST_VALUES: Final = 1000
+"""Parameters or results of a function, as many as modules may have."""
 _LOOSE: Final[dict[object, frozenset[ValueType]]] = {int: frozenset([I32, I64]), float: frozenset([F32, F64])}
 
 
@@ -80,6 +82,8 @@ class Func(native.WasmFunction):
         wants_caller, annotated = annotated_type(function)
         if type is None:
             type = exact_type(label, annotated)
+        if max(len(type.params), len(type.results)) > MOST_VALUES:
+            raise CallError(f"{label}: found {type}, expected at most {MOST_VALUES} parameters and results")
         self._host = native.HostFunction(
             thunks.host(type),
             codes(type.params),
@@ -221,21 +225,12 @@ class Call:
 
 
 Annotated = tuple[list[object], object]
-_annotated: weakref.WeakKeyDictionary[Callable[..., Any], tuple[bool, Annotated | None]] = weakref.WeakKeyDictionary()
 
 
 def annotated_type(function: Callable[..., Any]) -> tuple[bool, Annotated | None]:
     """Whether a callable wants a `Caller` first, and the annotations of its parameters and result if it has all."""
-    try:
-        found = _annotated.get(function)
-        if found is None:
-            found = _annotated[function] = _read_annotations(function)
-    except Exception:  # no weak reference to it, no hash, or one of the user's own that fails
-        return _read_annotations(function)
-    return found
-
-
-def _read_annotations(function: Callable[..., Any]) -> tuple[bool, Annotated | None]:
+    if isinstance(function, FunctionType) and not function.__annotations__:
+        return False, None
     try:
         hints = typing.get_type_hints(function if inspect.isroutine(function) else type(function).__call__)
         parameters = list(inspect.signature(function).parameters.values())

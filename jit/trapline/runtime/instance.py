@@ -131,14 +131,16 @@ class Instance:
             _checked_import(store, entry, found)
             for entry, found in zip(decoded.imports, _in_order(decoded.imports, imports), strict=True)
         ]
-        self.memories: list[Memory] = [item for item in linked if isinstance(item, Memory)]
-        self.tables: list[Table] = [item for item in linked if isinstance(item, Table)]
-        self.globals: list[Global] = [item for item in linked if isinstance(item, Global)]
+        memories = [item for item in linked if isinstance(item, Memory)]
+        tables = [item for item in linked if isinstance(item, Table)]
+        self.globals: Sequence[Global] = [item for item in linked if isinstance(item, Global)]
         imported = [item for item in linked if isinstance(item, Func)]
         for type_ in decoded.memories[decoded.imported_memories :]:
-            self.memories.append(_new_memory(store, type_.limits))
+            memories.append(_new_memory(store, type_.limits))
         for table_type in decoded.tables[decoded.imported_tables :]:
-            self.tables.append(Table(store, table_type))
+            tables.append(Table(store, table_type))
+        self.memories: Sequence[Memory] = tuple(memories)
+        self.tables: Sequence[Table] = tuple(tables)
         code = module.code(checked=any(memory.checked for memory in self.memories))
         self._code: ModuleCode = code
         self._layout = code.layout
@@ -200,11 +202,14 @@ class Instance:
     def _make_globals(self) -> None:
         decoded = self.module.decoded
         first = decoded.imported_globals
+        found = list(self.globals)
+        self.globals = found
         for number, expression in enumerate(decoded.global_inits):
             type_ = decoded.globals[first + number]
             offset = self._layout.own_global(first + number)
             self.block.set(offset, self._constant(expression))
-            self.globals.append(Global.of_cell(self.store, type_, self.block, offset))
+            found.append(Global.of_cell(self.store, type_, self.block, offset))
+        self.globals = tuple(found)
 
     def extern(self, kind: ExternKind, index: int) -> Extern:
         """A function, table, memory or global by its index."""

@@ -158,6 +158,8 @@ class TrapEvent:
 
     def grow_stack(self, more_bytes: int) -> int:
         """Give the code more stack, for a retry when it was exhausted; returns the bytes it has. Raises FiberError."""
+        if not isinstance(more_bytes, int) or not 0 < more_bytes < 1 << 40:
+            raise FiberError(f"found {more_bytes!r} bytes for a stack to grow by, expected a positive number of them")
         return self.fiber.grow_stack(more_bytes)
 
     def retry(self) -> None:
