@@ -66,9 +66,10 @@ class Place:
             raise Refused(Errno.NOTDIR)
 
     def check_no_directory(self) -> None:
-        """Where the path asks for a directory and something else is to be made: raises Refused or OSError."""
+        """Where the path asks for a directory and something else is to be made: raises Refused (EXIST) or OSError."""
         if self.directory and self.name != b".":
-            raise Refused(Errno.EXIST if stat.S_ISDIR(self.lstat().st_mode) else Errno.NOTDIR)
+            self.lstat()
+            raise Refused(Errno.EXIST)
 
 
 def components(path: bytes) -> tuple[list[bytes], bool]:

@@ -302,6 +302,7 @@ class HostDirectory(Directory):
 
     def readlink(self, path: bytes) -> bytes:
         with self._place(path) as place:
+            place.check_directory()
             target = os.readlink(place.name, dir_fd=place.fd)
         if target[:1] == b"/":
             raise Refused(Errno.PERM)  # names something of the host
@@ -322,6 +323,8 @@ class HostDirectory(Directory):
         self._need_mutable()
         with self._place(path, follow) as source, other._place_to_change(new_path) as target:
             source.check_directory()
+            if target.directory:
+                source.lstat()
             target.check_no_directory()
             os.link(source.name, target.name, src_dir_fd=source.fd, dst_dir_fd=target.fd, follow_symlinks=False)
 

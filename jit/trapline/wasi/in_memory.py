@@ -135,6 +135,10 @@ class FolderNode(Node):
                 found[name.decode()] = bytes(node.data)
         return found
 
+    def at(self, name: bytes) -> Node | None:
+        """What a name stands for; `.` is the directory itself."""
+        return self if name == b"." else self.names.get(name)
+
     def add(self, name: bytes, node: Node) -> None:
         """Give a node a name. Raises Refused where no names can be made any more."""
         if self.removed:
@@ -189,10 +193,10 @@ class MemoryFile(Descriptor):
         return offset - start
 
     def write(self, views: list[memoryview]) -> int:
-        if self.flags & FdFlags.APPEND:
-            self._position = len(self.node.data)
-        written = self.pwrite(views, self._position)
-        self._position += written
+        appends = self.flags & FdFlags.APPEND and any(views)
+        start = len(self.node.data) if appends else self._position
+        written = self.pwrite(views, start)
+        self._position = start + written
         return written
 
     def pwrite(self, views: list[memoryview], offset: int) -> int:
@@ -324,7 +328,7 @@ class MemoryDirectory(Directory):
 
     def _node(self, path: bytes, follow: bool) -> Node:
         folder, name, directory = self._find(path, follow)
-        node = folder if name == b"." else folder.names.get(name)
+        node = folder.at(name)
         if node is None:
             raise Refused(Errno.NOENT)
         if directory and not isinstance(node, FolderNode):
@@ -338,13 +342,13 @@ class MemoryDirectory(Directory):
         folder, name, directory = self._find(path, mode.follow and not oflags & OFlags.EXCL)
         if mode.write or oflags & (OFlags.CREAT | OFlags.TRUNC):
             self._need_mutable()
+        if oflags & OFlags.CREAT and (directory or name == b"."):
+            raise Refused(Errno.ISDIR)
         directory = directory or bool(oflags & OFlags.DIRECTORY)
-        node = folder if name == b"." else folder.names.get(name)
+        node = folder.at(name)
         if node is None:
             if not oflags & OFlags.CREAT:
                 raise Refused(Errno.NOENT)
-            if directory:
-                raise Refused(Errno.ISDIR)
             node = FileNode()
             folder.add(name, node)
         elif oflags & OFlags.CREAT and oflags & OFlags.EXCL:
@@ -368,14 +372,19 @@ class MemoryDirectory(Directory):
         self._need_mutable()
         self._node(path, follow).set_times(atim, mtim)
 
+    def _bare(self, path: bytes) -> tuple[FolderNode, bytes, bool]:
+        """`_find` for a name that is made or taken away: of the name itself no link is followed. Raises Refused."""
+        self._need_mutable()
+        bare = path.rstrip(b"/")
+        folder, name, directory = self._find(bare or path, False)
+        return folder, name, directory or bare != path
+
     def _new_name(self, path: bytes, for_directory: bool = False) -> tuple[FolderNode, bytes]:
         """Where something new is to be. Raises Refused where something is already."""
-        self._need_mutable()
-        # A link is not followed where something is made, whatever stands at the end of the path.
-        folder, name, directory = self._find(path.rstrip(b"/") or path, False)
-        if name == b"." or name in folder.names:
+        folder, name, directory = self._bare(path)
+        if folder.at(name) is not None:
             raise Refused(Errno.EXIST)
-        if (directory or path.endswith(b"/")) and not for_directory:
+        if directory and not for_directory:
             raise Refused(Errno.NOENT)
         return folder, name
 
@@ -383,20 +392,18 @@ class MemoryDirectory(Directory):
         folder, name = self._new_name(path, for_directory=True)
         folder.add(name, FolderNode())
 
-    def _old_name(self, path: bytes) -> tuple[FolderNode, bytes, Node, bool]:
-        """A name that is to be taken away, what it stands for, and whether the path asks for a directory."""
-        self._need_mutable()
-        folder, name, directory = self._find(path.rstrip(b"/") or path, False)
-        node = folder if name == b"." else folder.names.get(name)
+    def _old_name(self, path: bytes) -> tuple[FolderNode, bytes, Node]:
+        """A name that is to be taken away, and what it stands for. Raises Refused."""
+        folder, name, directory = self._bare(path)
+        node = folder.at(name)
         if node is None:
             raise Refused(Errno.NOENT)
-        directory = directory or path.endswith(b"/")
         if directory and not isinstance(node, FolderNode):
             raise Refused(Errno.NOTDIR)
-        return folder, name, node, directory
+        return folder, name, node
 
     def remove_directory(self, path: bytes) -> None:
-        folder, name, node, _ = self._old_name(path)
+        folder, name, node = self._old_name(path)
         if name == b".":
             raise Refused(Errno.INVAL)
         if not isinstance(node, FolderNode):
@@ -407,7 +414,7 @@ class MemoryDirectory(Directory):
         folder.remove(name)
 
     def unlink(self, path: bytes) -> None:
-        folder, name, node, _ = self._old_name(path)
+        folder, name, node = self._old_name(path)
         if isinstance(node, FolderNode):
             raise Refused(Errno.ISDIR)
         folder.remove(name)
@@ -427,18 +434,22 @@ class MemoryDirectory(Directory):
         return node.target
 
     def rename(self, path: bytes, other: Directory, new_path: bytes) -> None:
+        """The order of what is refused is Linux's: do_renameat2."""
         if not isinstance(other, MemoryDirectory):
             raise Refused(Errno.XDEV)
-        other._need_mutable()
-        folder, name, node, _ = self._old_name(path)
-        target, new_name, wants_directory = other._find(new_path.rstrip(b"/") or new_path, False)
+        folder, name, wants_directory = self._bare(path)
+        target, new_name, new_wants_directory = other._bare(new_path)
+        node, old = folder.at(name), target.at(new_name)
+        if node is None:
+            raise Refused(Errno.NOENT)
+        if (wants_directory or new_wants_directory) and not isinstance(node, FolderNode):
+            raise Refused(Errno.NOTDIR)
         if name == b"." or new_name == b".":
             raise Refused(Errno.BUSY)
-        if (wants_directory or new_path.endswith(b"/")) and not isinstance(node, FolderNode):
-            raise Refused(Errno.NOTDIR)
         if isinstance(node, FolderNode) and node.holds(target):
             raise Refused(Errno.INVAL)
-        old = target.names.get(new_name)
+        if isinstance(old, FolderNode) and old.holds(folder):
+            raise Refused(Errno.NOTEMPTY)
         if old is node:
             return
         if isinstance(old, FolderNode):
@@ -459,11 +470,18 @@ class MemoryDirectory(Directory):
         if not isinstance(other, MemoryDirectory):
             raise Refused(Errno.XDEV)
         self._need_mutable()
-        node = self._node(path, follow)
-        folder, name = other._new_name(new_path)
+        source, source_name, wants_directory = self._find(path, follow)
+        folder, name, new_wants_directory = other._bare(new_path)
+        node = source.at(source_name)
+        if node is None:
+            raise Refused(Errno.NOENT)
+        if wants_directory and not isinstance(node, FolderNode):
+            raise Refused(Errno.NOTDIR)
+        if folder.at(name) is not None:
+            raise Refused(Errno.EXIST)
+        if new_wants_directory:
+            raise Refused(Errno.NOENT)
         if isinstance(node, FolderNode):
             raise Refused(Errno.PERM)
         folder.add(name, node)
         node.links += 1
-
-
