@@ -24,11 +24,12 @@ class Caller:
     """
 
     is_wasm_caller: ClassVar = True
-    __slots__ = ("_instance", "store")
+    __slots__ = ("_instance", "_memory", "store")
 
     def __init__(self, store: Store, instance: Instance | None) -> None:
         self.store = store
         self._instance = instance
+        self._memory = instance.memories[0] if instance is not None and instance.memories else None
 
     @property
     def instance(self) -> Instance:
@@ -45,10 +46,9 @@ class Caller:
     @property
     def memory(self) -> Memory:
         """That instance's first memory, exported or not. Raises LookupError if it has none."""
-        memories = self.instance.memories
-        if not memories:
+        if self._memory is None:
             raise LookupError(f"{self.instance.module.name} has no memory")
-        return memories[0]
+        return self._memory
 
     def frames(self) -> list[WasmFrameInfo]:
         """The WebAssembly frames of this thread, innermost first."""

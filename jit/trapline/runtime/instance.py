@@ -13,6 +13,7 @@ from trapline import native
 from trapline.compile import instance as block_layout
 from trapline.compile.fold import fold_binary
 from trapline.errors import CallError, LinkError, WasmTrap, WasmTrapCode
+from trapline.runtime.caller import Caller
 from trapline.runtime.engine import expected, first_time, type_number
 from trapline.runtime.func import Func, agrees, annotated_type
 from trapline.runtime.memory import Memory
@@ -113,6 +114,7 @@ class Instance:
         "_kept",
         "_layout",
         "block",
+        "caller",
         "exports",
         "functions",
         "globals",
@@ -131,15 +133,13 @@ class Instance:
             _checked_import(store, entry, found)
             for entry, found in zip(decoded.imports, _in_order(decoded.imports, imports), strict=True)
         ]
-        memories = [item for item in linked if isinstance(item, Memory)]
-        tables = [item for item in linked if isinstance(item, Table)]
-        self.globals: Sequence[Global] = [item for item in linked if isinstance(item, Global)]
+        own_memories = [_new_memory(store, type_.limits) for type_ in decoded.memories[decoded.imported_memories :]]
+        own_tables = [Table(store, type_) for type_ in decoded.tables[decoded.imported_tables :]]
         imported = [item for item in linked if isinstance(item, Func)]
-        for type_ in decoded.memories[decoded.imported_memories :]:
-            memories.append(_new_memory(store, type_.limits))
-        for table_type in decoded.tables[decoded.imported_tables :]:
-            tables.append(Table(store, table_type))
-        self.memories: Sequence[Memory] = tuple(memories)
+        self.memories: Sequence[Memory] = (*[item for item in linked if isinstance(item, Memory)], *own_memories)
+        self.tables: Sequence[Table] = (*[item for item in linked if isinstance(item, Table)], *own_tables)
+        self.globals: Sequence[Global] = [item for item in linked if isinstance(item, Global)]
+        self.caller = Caller(store, self)
         self.tables: Sequence[Table] = tuple(tables)
         code = module.code(checked=any(memory.checked for memory in self.memories))
         self._code: ModuleCode = code

@@ -96,8 +96,8 @@ class Store:
         return self._instances.get(block)
 
     def caller(self, instance: Instance | None) -> Caller:
-        """What a host function gets that asks for its caller."""
-        return Caller(self, instance)
+        """What a host function gets that asks for its caller: one for all calls from an instance."""
+        return Caller(self, None) if instance is None else instance.caller
 
     # ---- references ----
 

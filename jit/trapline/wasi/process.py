@@ -7,6 +7,7 @@ Annotations are evaluated here, since they are read as types each time a module 
 """
 
 import struct
+import threading
 import time
 from collections.abc import Sequence
 
@@ -128,5 +129,6 @@ class Process:
         raise ExitTrap(128 + number)
 
     def sched_yield(self) -> i32:
-        time.sleep(0)  # other Python threads run meanwhile
+        if threading.active_count() > 1:
+            time.sleep(0)  # other Python threads run meanwhile
         return SUCCESS
