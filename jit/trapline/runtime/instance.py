@@ -140,7 +140,6 @@ class Instance:
         self.tables: Sequence[Table] = (*[item for item in linked if isinstance(item, Table)], *own_tables)
         self.globals: Sequence[Global] = [item for item in linked if isinstance(item, Global)]
         self.caller = Caller(store, self)
-        self.tables: Sequence[Table] = tuple(tables)
         code = module.code(checked=any(memory.checked for memory in self.memories))
         self._code: ModuleCode = code
         self._layout = code.layout
