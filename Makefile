@@ -21,6 +21,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 CREATED := $(VENV)/.created-$(PYTHON_VERSION)
 REQUIREMENTS := $(VENV)/.requirements
+TOOLS := $(VENV)/.tools
 BUILT := $(VENV)/.built
 PROJECT := pyproject.toml setup.py
 # Two terminals may run make in one checkout.
@@ -40,7 +41,11 @@ $(CREATED):
 	$(PYTHON) -m venv $(VENV)
 	touch $@
 
-$(REQUIREMENTS): requirements-dev.txt $(CREATED)
+$(REQUIREMENTS): requirements.txt $(CREATED)
+	$(LOCKED) $(PY) -m pip install --quiet --requirement requirements.txt
+	touch $@
+
+$(TOOLS): requirements-dev.txt $(REQUIREMENTS)
 	$(LOCKED) $(PY) -m pip install --quiet --requirement requirements-dev.txt
 	touch $@
 
@@ -59,7 +64,7 @@ demo: build
 # pytest comes last, so that its closing line is the last that is printed.
 check: style types test
 
-test: build
+test: build $(TOOLS)
 	$(PY) -m pytest --numprocesses=$(JOBS) --dist=loadfile $(PYTEST_ARGS)
 
 check-all:
@@ -72,26 +77,26 @@ check-all:
 	    fi; \
 	done
 
-check-aarch64: build
+check-aarch64: build $(TOOLS)
 	$(PY) -m pytest tests/aarch64 $(PYTEST_ARGS)
 
-types: build
+types: build $(TOOLS)
 	$(PY) -m mypy --strict
 
-style: build
+style: build $(TOOLS)
 	$(PY) -m ruff check .
 
 # Writes what the code produces now over the expected texts of every test that uses the fixture `golden`.
-bless: build
+bless: build $(TOOLS)
 	$(PY) -m pytest --bless $(PYTEST_ARGS)
 
-fuzz: build
+fuzz: build $(TOOLS)
 	$(PY) -m pytest tests/fuzz --numprocesses=$(JOBS) $(PYTEST_ARGS)
 
-bench: build
+bench: build $(TOOLS)
 	$(PY) -m bench $(BENCH_ARGS)
 
-dist: $(REQUIREMENTS)
+dist: $(TOOLS)
 	rm -rf dist
 	$(PY) -m build --no-isolation --outdir dist
 

@@ -58,6 +58,7 @@ struct tl_code {
     struct tl_breakpoints breakpoints;
     struct tl_code *next; /* all codes */
     size_t copies;
+    int dropped; /* nobody holds it but its copies */
     /* Images and private copies: address space behind their own, where their stepping copy goes; see code_new. */
     uint8_t *spare;
     size_t spare_bytes;
@@ -261,23 +262,29 @@ struct tl_code *tl_code_copy(struct tl_code *image, size_t slots, struct tl_code
     return c;
 }
 
+/* Requires the code lock. Unmaps what nobody holds and no copy is left of, and then what that was a copy of. */
+static int sweep(struct tl_code *c) {
+    if (!c || !c->dropped || c->copies) return 0;
+    struct tl_code *image = c->image, *home = c->home == image ? NULL : c->home;
+    struct tl_code **at = &codes;
+    while (*at != c) at = &(*at)->next;
+    *at = c->next;
+    int error = publish_table();
+    if (error) {
+        c->next = codes;
+        codes = c;
+        return error;
+    }
+    code_delete(c);
+    if (image) image->copies--;
+    if (home) home->copies--;
+    return sweep(home ? home : image); /* a home is a copy of the image itself, and sweeps it in its turn */
+}
+
 int tl_code_free(struct tl_code *c) {
     pthread_mutex_lock(&code_lock);
-    int error = c->copies ? TL_ERR_LIVE : 0;
-    if (!error) {
-        struct tl_code **at = &codes;
-        while (*at != c) at = &(*at)->next;
-        *at = c->next;
-        error = publish_table();
-        if (error) {
-            c->next = codes;
-            codes = c;
-        } else {
-            if (c->image) c->image->copies--;
-            if (c->home && c->home != c->image) c->home->copies--;
-            code_delete(c);
-        }
-    }
+    c->dropped = 1;
+    int error = sweep(c);
     pthread_mutex_unlock(&code_lock);
     return error;
 }

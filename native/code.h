@@ -12,7 +12,6 @@
 
 #define TL_ERR_CAPACITY (-2010) /* the bytes do not fit */
 #define TL_ERR_RANGE (-2011)    /* offset outside the code */
-#define TL_ERR_LIVE (-2012)     /* the image still has copies */
 #define TL_ERR_KIND (-2013)     /* a patch of an image, a copy of a copy */
 #define TL_ERR_BROKEN (-2014)   /* the child of a fork could not get its own memory for this code */
 #define TL_ERR_CLOSED (-2015)   /* somebody closed the memfd's descriptor */
@@ -23,7 +22,7 @@ int tl_code_start(void);
 struct tl_code *tl_code_image(size_t capacity_bytes, int *error);
 /* A copy of `image` with room for `slots` displaced instructions. A stepping copy names its home, else NULL. */
 struct tl_code *tl_code_copy(struct tl_code *image, size_t slots, struct tl_code *home, int *error);
-/* Unmaps. An image with live copies is refused. */
+/* Unmaps, as soon as no copy of it is left. */
 int tl_code_free(struct tl_code *code);
 uint64_t tl_code_base(const struct tl_code *code);
 uint64_t tl_code_slot_address(const struct tl_code *code, size_t slot);

@@ -1,6 +1,7 @@
 /* The module trapline._core: its types, what `configure` sets, its start. */
 #include "py_core.h"
 
+#include "code.h"
 #include "memory.h"
 #include "py_wasm.h"
 #include "signals.h"
@@ -56,11 +57,22 @@ static PyObject *check_interpreter(PyObject *module, PyObject *unused) {
     Py_RETURN_NONE;
 }
 
+static void free_code(PyObject *capsule) { tl_code_free(PyCapsule_GetPointer(capsule, NULL)); }
+
+/* Neither cffi's `gc` nor a `__del__` will do: the garbage collector runs both before finalisers that may still call the
+ * code, and in any order. This is freed with the last reference. */
+static PyObject *hold_code(PyObject *module, PyObject *address) {
+    (void)module;
+    void *code = PyLong_AsVoidPtr(address);
+    return code || PyErr_Occurred() ? PyCapsule_New(code, NULL, free_code) : NULL;
+}
+
 static PyMethodDef module_methods[] = {
     {"check_interpreter", check_interpreter, METH_NOARGS, "Raises ImportError in a subinterpreter."},
     {"configure", (PyCFunction)(void (*)(void))configure, METH_VARARGS | METH_KEYWORDS,
      "configure(fiber_class, event_class, unwound_error, word_offsets, stack_bytes, max_stack_bytes)."},
-    {"wasm_frames", (PyCFunction)(void (*)(void))py_wasm_frames, METH_FASTCALL, "wasm_frames(fiber=None)."},
+    {"hold_code", hold_code, METH_O, "hold_code(address): an object that frees a struct tl_code as it dies."},
+    {"wasm_frames", (PyCFunction)(void (*)(void))py_wasm_frames, METH_FASTCALL, "wasm_frames(fiber=None, most=0)."},
     {NULL},
 };
 

@@ -70,6 +70,11 @@ static int set_results(const HostFunctionObject *self, PyObject *answer, uint64_
     if (!(PyTuple_Check(answer) || PyList_Check(answer)) || PySequence_Size(answer) != count) return bad_results(self, answer);
     PyObject *all = PySequence_Tuple(answer); /* a list could change while a reference is converted */
     if (!all) return -1;
+    if (PyTuple_GET_SIZE(all) != count) { /* a subclass may iterate over others than it counts */
+        int bad = bad_results(self, all);
+        Py_DECREF(all);
+        return bad;
+    }
     int bad = 0;
     for (Py_ssize_t i = 0; !bad && i < count; i++) {
         bad = py_word(codes[i], PyTuple_GET_ITEM(all, i), self->convert, &words[i]);
@@ -150,14 +155,16 @@ int py_serve_request(struct tl_fiber *f) {
 
 /* ---- frames ---- */
 
-/* (pc, frame pointer, stack pointer or 0) of each frame, from the innermost out, by the chain of frame records. */
-static PyObject *frames_of(const struct tl_fiber *f) {
+/* (pc, frame pointer, stack pointer or 0) of each frame, from the innermost out, by the chain of frame records; of `most`
+ * at most, unless that is 0. */
+static PyObject *frames_of(const struct tl_fiber *f, Py_ssize_t most) {
     PyObject *frames = PyList_New(0);
     uint64_t pc = tl_arch_pc(f), fp = tl_arch_fp(f), sp = tl_arch_sp(f), lowest = sp;
     while (frames) {
         PyObject *row = Py_BuildValue("(KKK)", (unsigned long long)pc, (unsigned long long)fp, (unsigned long long)sp);
         if (!row || PyList_Append(frames, row)) Py_CLEAR(frames);
         Py_XDECREF(row);
+        if (!frames || PyList_GET_SIZE(frames) == most) break;
         if (fp < lowest || !in_stack(f, fp, 16)) break; /* each record lies above the one before: no chain is endless */
         const uint64_t *record = (const uint64_t *)fp;
         lowest = fp + 16;
@@ -169,8 +176,8 @@ static PyObject *frames_of(const struct tl_fiber *f) {
     return frames;
 }
 
-static int append_frames(PyObject *all, const struct tl_fiber *f) {
-    PyObject *frames = frames_of(f);
+static int append_frames(PyObject *all, const struct tl_fiber *f, Py_ssize_t most) {
+    PyObject *frames = frames_of(f, most);
     int failed = !frames || PyList_Append(all, frames);
     Py_XDECREF(frames);
     return failed;
@@ -178,17 +185,19 @@ static int append_frames(PyObject *all, const struct tl_fiber *f) {
 
 PyObject *py_wasm_frames(PyObject *module, PyObject *const *args, Py_ssize_t count) {
     (void)module;
-    if (count > 1 || (count == 1 && args[0] != Py_None && !PyObject_TypeCheck(args[0], &py_fiber_type)))
-        return PyErr_Format(PyExc_TypeError, "wasm_frames(fiber=None)");
+    if (count > 2 || (count >= 1 && args[0] != Py_None && !PyObject_TypeCheck(args[0], &py_fiber_type)))
+        return PyErr_Format(PyExc_TypeError, "wasm_frames(fiber=None, most=0)");
+    Py_ssize_t most = count == 2 ? PyLong_AsSsize_t(args[1]) : 0;
+    if (most == -1 && PyErr_Occurred()) return NULL;
     PyObject *all = PyList_New(0);
     if (!all) return NULL;
-    if (count == 1 && args[0] != Py_None) {
+    if (count >= 1 && args[0] != Py_None) {
         FiberObject *fiber = (FiberObject *)args[0];
-        if (!py_fiber_readable(fiber) || append_frames(all, fiber->fiber)) Py_CLEAR(all);
+        if (!py_fiber_readable(fiber) || append_frames(all, fiber->fiber, most)) Py_CLEAR(all);
         return all;
     }
     for (const struct activation *a = activations; all && a; a = a->outer)
-        if (append_frames(all, a->fiber)) Py_CLEAR(all);
+        if (append_frames(all, a->fiber, most)) Py_CLEAR(all);
     return all;
 }
 

@@ -1,5 +1,8 @@
 /* Running a fiber from Python: errors in words, what a stop means, the GIL, Python's signals. */
+#define _GNU_SOURCE
 #include "py_core.h"
+
+#include <pthread.h>
 
 #include "code.h"
 #include "context.h"
@@ -88,6 +91,37 @@ static int check_signals(void) {
     return failed;
 }
 
+/* ---- the thread's own stack ---- */
+
+/* What Python code gets to run in at the least: less and the next run is refused. CPython before 3.12 trusts the recursion
+ * limit, which programs raise, and no version counts the frames of the core between two calls. */
+#define HOST_STACK_LEAST_BYTES 65536u
+
+static __thread uintptr_t stack_low, stack_high; /* of the thread; [0, 1) where the system does not say */
+
+static void find_stack(void) {
+    pthread_attr_t attributes;
+    void *low;
+    size_t bytes;
+    stack_high = 1;
+    if (pthread_getattr_np(pthread_self(), &attributes)) return;
+    if (!pthread_attr_getstack(&attributes, &low, &bytes)) {
+        stack_low = (uintptr_t)low;
+        stack_high = stack_low + bytes;
+    }
+    pthread_attr_destroy(&attributes);
+}
+
+/* 1 also on a stack that is not the thread's own, as some coroutine libraries have. */
+static int has_room(void) {
+    uintptr_t here = (uintptr_t)__builtin_frame_address(0);
+    if (!stack_high) find_stack();
+    if (here < stack_low || here >= stack_high) return 1;
+    size_t least = (stack_high - stack_low) / 4;
+    if (least > HOST_STACK_LEAST_BYTES) least = HOST_STACK_LEAST_BYTES;
+    return here - stack_low >= least;
+}
+
 /* Answers the request that `f` stopped at, with the GIL. Host functions may be C code that never looks whether another
  * thread wants the GIL or a signal came, and each run between two calls is too short for the ticker: so every other
  * tick, here. -1 with an exception. */
@@ -114,6 +148,11 @@ static int serve(struct tl_fiber *f, uint32_t *turn) {
  * Returns 0 with *kind set, or -1 with a Python exception (the fiber is then suspended and can be resumed), or -2 with
  * one that says why it could not run. */
 int py_run_to_stop(struct tl_fiber *f, PyObject *name, uint8_t gil, enum event_kind *kind) {
+    if (!has_room()) {
+        PyErr_Format(PyExc_RecursionError, "fiber %U: maximum recursion depth exceeded: calls from native code to Python and "
+                     "back have filled the stack of the thread", name);
+        return -2;
+    }
     PyThreadState *dropped = gil == GIL_RELEASE ? PyEval_SaveThread() : NULL;
     int tick = 1, stop, failed = 0;
     uint32_t turn = atomic_load_explicit(&tl_epoch, memory_order_relaxed);
@@ -122,8 +161,9 @@ int py_run_to_stop(struct tl_fiber *f, PyObject *name, uint8_t gil, enum event_k
         uint64_t slot = tl_code_breakpoint_slot(reported_pc);
         if (slot) tl_arch_set_pc(f, slot);
     }
-    /* A function that could not be compiled: going on means to try again. */
-    if (f->started == TL_STARTED_HOST && tl_arch_request(f).kind == TL_REQUEST_COMPILE) {
+    /* A request that ended in an exception: going on means to try again. Results that nobody gave would be words of the
+     * arguments, which the code may take for references. */
+    if (f->started == TL_STARTED_HOST && tl_arch_request(f).kind != TL_REQUEST_NONE) {
         if (dropped) PyEval_RestoreThread(dropped);
         if (py_serve_request(f)) return -1;
         dropped = gil == GIL_RELEASE ? PyEval_SaveThread() : NULL;

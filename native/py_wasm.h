@@ -61,7 +61,7 @@ HIDDEN PyObject *py_wasm_result(const WasmFunctionObject *self, const uint64_t *
 /* py_host.c */
 /* Answers the request that `fiber` stopped at; the GIL is held. 0, or -1 with an exception: the request stands. */
 HIDDEN int py_serve_request(struct tl_fiber *fiber);
-/* wasm_frames(fiber=None). */
+/* wasm_frames(fiber=None, most=0). */
 HIDDEN PyObject *py_wasm_frames(PyObject *module, PyObject *const *args, Py_ssize_t count);
 HIDDEN int py_host_start(void);
 

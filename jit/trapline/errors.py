@@ -200,6 +200,11 @@ class LinkError(TraplineError):
         self.found = found
         self.expected = expected
 
+    def __reduce__(self) -> tuple[Callable[..., LinkError], tuple[str], dict[str, Any]]:
+        names = ("module", "name", "found", "expected")
+        make = functools.partial(type(self), **{name: getattr(self, name) for name in names})
+        return make, (self.reason,), vars(self)
+
 
 class WasiError(TraplineError):
     """A guest's system was asked for something that the host does not have, or that its config does not provide."""

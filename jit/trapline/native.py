@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         Table,
         WasmFunction,
         configure,
+        hold_code,
         wasm_frames,
     )
 else:
@@ -47,7 +48,7 @@ else:
     Event, Fiber, Function, Registers = _core.Event, _core.Fiber, _core.Function, _core.Registers
     WasmFunction, HostFunction = _core.WasmFunction, _core.HostFunction
     Memory, Table, Block = _core.Memory, _core.Table, _core.Block
-    configure, wasm_frames = _core.configure, _core.wasm_frames
+    configure, hold_code, wasm_frames = _core.configure, _core.hold_code, _core.wasm_frames
 
 # After `_core`, which refuses subinterpreters: cffi in a second interpreter may end the process.
 from trapline._native import ffi, lib
@@ -120,7 +121,6 @@ PAGE_BYTES = int(lib.tl_page_bytes)
 _ERRORS = {
     lib.TL_ERR_CAPACITY: "the bytes do not fit into what is left of the image's capacity",
     lib.TL_ERR_RANGE: "the offset lies outside the published code",
-    lib.TL_ERR_LIVE: "the image still has copies",
     lib.TL_ERR_KIND: "an image is never patched and a copy is never appended to; take a copy of the image",
     lib.TL_ERR_BROKEN: "this forked process could not get memory of its own for the copy",
     lib.TL_ERR_CLOSED: "the file descriptor behind the code memory was closed by somebody else",
@@ -148,10 +148,11 @@ class Code:
     It is unmapped when the last reference goes; `_keep` holds what it depends on until then.
     """
 
-    __slots__ = ("_code", "_keep", "base", "capacity_bytes")
+    __slots__ = ("_code", "_hold", "_keep", "base", "capacity_bytes")
 
     def __init__(self, code: Any, keep: tuple[Code, ...]) -> None:
         self._code = code
+        self._hold = hold_code(int(ffi.cast("uintptr_t", code)))
         self._keep = keep
         self.base = int(lib.tl_code_base(code))
         self.capacity_bytes = int(lib.tl_code_capacity(code))
@@ -172,11 +173,6 @@ class Code:
         if not code:
             raise _fail(error[0], "copy of a code image")
         return Code(code, (self, home) if home else (self,))
-
-    def __del__(self) -> None:
-        # The core goes before Python's modules do at exit; then the process takes its memory with it.
-        if lib is not None and hasattr(self, "_code"):
-            lib.tl_code_free(self._code)
 
     @property
     def used_bytes(self) -> int:

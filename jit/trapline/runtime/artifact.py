@@ -80,6 +80,8 @@ def encode(
 
 def decode(data: bytes, config: Config, checked: bool) -> Artifact:
     """A compiled module from its bytes. Raises DecodeError when they are damaged."""
+    if not isinstance(data, bytes | bytearray | memoryview):
+        raise DecodeError("not an artifact", expected="bytes", found=type(data).__name__)
     data = bytes(data)
     start = len(_MAGIC) + 36
     if not data.startswith(_MAGIC) or len(data) < start:

@@ -61,14 +61,14 @@ class NativeFrame:
         return -1 if place is None else place.module_code.opcode_before(place)
 
 
-def frames_of(fiber: Fiber) -> list[NativeFrame]:
-    """The frames of a suspended fiber, innermost first.
+def frames_of(fiber: Fiber, most: int = 0) -> list[NativeFrame]:
+    """The frames of a suspended fiber, innermost first: `most` of them or one more, or with 0 all.
 
     A function that has not made its frame yet, or has left it, stands on its caller's frame pointer, so that the walk
     alone would lose the caller: its return address lies by the stack pointer then.
     """
     found: list[NativeFrame] = []
-    for activation in native.wasm_frames(fiber):
+    for activation in native.wasm_frames(fiber, most):
         for pc, fp, _ in activation:
             found.append(NativeFrame(pc, fp, bool(found)))
     place = found[0].place if found else None
@@ -86,8 +86,14 @@ def activations() -> list[NativeFrame]:
 
 def infos(frames: Iterable[NativeFrame]) -> list[WasmFrameInfo]:
     """The WebAssembly frames among native ones."""
-    return [
-        frame.place.module_code.frame_info(frame.place.function, frame.opcode)
-        for frame in frames
-        if frame.place is not None
-    ]
+    known: dict[tuple[int, bool], WasmFrameInfo | None] = {}  # deep recursion has few places
+    found = []
+    for frame in frames:
+        key = frame.pc, frame.waits
+        if key not in known:
+            place = frame.place
+            known[key] = None if place is None else place.module_code.frame_info(place.function, frame.opcode)
+        info = known[key]
+        if info is not None:
+            found.append(info)
+    return found

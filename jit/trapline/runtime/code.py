@@ -18,6 +18,7 @@ from trapline.asm.relocate import Relocated, relocate
 from trapline.errors import AssemblyError, CodeError, FiberError, TraplineError
 from trapline.native import HOST, Code, SlotPlace
 from trapline.runtime.signature import Signature
+from trapline.runtime.weak import fork_lock
 
 __all__ = ["Breakpoint", "CodeCopy", "CodeImage", "Mapped", "find_code", "slot_places"]
 
@@ -231,7 +232,7 @@ class CodeImage(Mapped):
         whole_number(name, "bytes of capacity", capacity_bytes, 1, MOST_BYTES)
         if size_bytes > capacity_bytes:
             raise CodeError(f"{name}: found {size_bytes} bytes of code for a capacity of {capacity_bytes}")
-        self._append_lock = threading.Lock()
+        self._append_lock = fork_lock()
         self._labels: dict[str, int] = {}
         self._label_offsets: list[tuple[int, str]] = []
         self._boundaries: list[int] = []
@@ -285,7 +286,7 @@ class CodeImage(Mapped):
                 bisect.insort(self._label_offsets, (offset + at, label))
             self._scan()
             starts = [offset + statement.offset for statement in code.statements if not statement.is_data]
-            self._boundaries.extend(starts)
+            self._add_boundaries(offset, offset + len(data), starts)
             self._trap_in_step_copies(starts)
         else:
             self._unscanned.append((offset, offset + len(data) - data_bytes))
@@ -296,12 +297,18 @@ class CodeImage(Mapped):
     def _scan(self) -> None:
         """Find the instructions of bytes that were appended; requires the lock."""
         while self._unscanned:
-            start, stop = self._unscanned[0]
+            row = start, stop = self._unscanned[0]
             found = disassemble(self._code.read(start, stop - start), start, arch=HOST.name) if stop > start else []
             starts = [instruction.address for instruction in found if not instruction.is_bad]
             self._trap_in_step_copies(starts)
-            self._boundaries.extend(starts)
-            del self._unscanned[0]
+            self._add_boundaries(start, stop, starts)
+            if self._unscanned[:1] == [row]:
+                del self._unscanned[0]
+
+    def _add_boundaries(self, start: int, stop: int, starts: Sequence[int]) -> None:
+        """In order and once, though a signal handler may have appended or scanned before this did."""
+        at, end = bisect.bisect_left(self._boundaries, start), bisect.bisect_left(self._boundaries, stop)
+        self._boundaries[at:end] = starts
 
     def _trap_in_step_copies(self, starts: Sequence[int]) -> None:
         for home in (self, *_copies_of(self)):
@@ -595,7 +602,7 @@ class StepCopies:
 # Which code an address belongs to: bases in order, beside them weak references. A table is never changed but replaced
 # by a new one, so that a reader needs no lock: a signal handler or a finaliser may look an address up, or make code,
 # in the middle of another look-up or registration of its thread.
-_lock = threading.RLock()
+_lock = fork_lock()
 _table: tuple[list[int], list[weakref.ref[Mapped]]] = ([], [])
 
 

@@ -3,22 +3,36 @@
 from __future__ import annotations
 
 import os
-import threading
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeVar
 
 from trapline import tuning
 from trapline.arch.x86_64.features import Features, host_features
 from trapline.compile.x86_64.thunks import entry_thunk, host_thunk
 from trapline.errors import FiberError
 from trapline.runtime.code import CodeImage, choose
+from trapline.runtime.weak import fork_lock
 from trapline.wasm.limits import DEFAULT_LIMITS, ImplementationLimits
 from trapline.wasm.types import MAX_PAGES, FuncType
 
 __all__ = ["Config", "Engine", "thunks", "type_number"]
 
 LEVELS: Final = {"live": 0, "full": 1}
+Kind = TypeVar("Kind")
 _MEMORIES: Final = {"reserved": 0, "checked": 1}
+
+
+def expected(what: str, found: object, kind: type[Kind]) -> Kind:
+    """`found`, when it is of this kind. Raises TypeError: what takes an engine is often given a store, and so on."""
+    if not isinstance(found, kind):
+        raise TypeError(f"{what}: found {type(found).__name__}, expected {kind.__name__}")
+    return found
+
+
+def first_time(item: object, attribute: str) -> None:
+    """Requires of an `__init__` that it runs once. Raises FiberError: code holds addresses of what it made."""
+    if hasattr(item, attribute):
+        raise FiberError(f"{type(item).__name__}: found one that is initialised already, expected a new one")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +88,7 @@ class Engine:
     __slots__ = ("config",)
 
     def __init__(self, config: Config | None = None) -> None:
-        self.config = Config() if config is None else config
+        self.config = Config() if config is None else expected("config", config, Config)
 
     @property
     def full(self) -> bool:
@@ -89,7 +103,7 @@ class Thunks:
     """Code between Python and compiled functions, one of each kind for a type; the process has one of these."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = fork_lock()
         self._entries: dict[FuncType, int] = {}
         self._hosts: dict[FuncType, int] = {}
         self._images: list[CodeImage] = []
@@ -120,7 +134,7 @@ class Thunks:
 thunks: Final = Thunks()
 
 _numbers: dict[FuncType, int] = {}
-_numbers_lock = threading.Lock()
+_numbers_lock = fork_lock()
 
 
 def type_number(type_: FuncType) -> int:

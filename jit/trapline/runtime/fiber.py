@@ -58,7 +58,7 @@ class Fiber(native.Fiber):
     the system has no memory for the stack.
     """
 
-    __slots__ = ()
+    __slots__ = ("__weakref__",)
 
     if TYPE_CHECKING:
 

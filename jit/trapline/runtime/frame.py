@@ -145,6 +145,7 @@ class Frame:
     @property
     def instance(self) -> Instance | None:
         """The instance whose code it is."""
+        self._check()
         code = self._place.module_code.machine_code(self._place.function)
         if self._native.waits or is_frame_made(code, self._place.offset):
             block = native.read_word(self._native.fp - 8)
@@ -154,11 +155,14 @@ class Frame:
 
     # ---- values ----
 
+    def _check(self) -> None:
+        if not self._event.event.valid:
+            raise FiberError("this frame is gone, the code has gone on since")
+
     @property
     def state(self) -> State:
         """Where its locals and operands are. Raises FiberError when the code has gone on."""
-        if not self._event.event.valid:
-            raise FiberError("this frame is gone, the code has gone on since")
+        self._check()
         if self._state is None:
             code = self._place.module_code
             table = code.table(self._place.function)
@@ -178,6 +182,7 @@ class Frame:
 
     def entry_bits(self, entry: Entry) -> int | None:
         """The bits of an entry of the state, or None."""
+        self._check()
         instance = self.instance
         reference: Callable[[int], int] | None = None if instance is None else instance.record
         try:

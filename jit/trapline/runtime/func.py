@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import inspect
 import typing
-import weakref
 from collections.abc import Callable, Iterator
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final
 
 from trapline import native, tuning
 from trapline.errors import CallError
-from trapline.runtime.engine import thunks, type_number
+from trapline.runtime.engine import expected, first_time, thunks, type_number
+from trapline.runtime.fiber import Fiber, FiberState
+from trapline.runtime.store import Store
 from trapline.wasm.types import (
     EXTERNREF,
     F32,
@@ -25,13 +27,13 @@ from trapline.wasm.types import (
 )
 
 if TYPE_CHECKING:
-    from trapline.runtime.fiber import Fiber
-    from trapline.runtime.store import Store
     from trapline.runtime.wasm_trap import TrapEvent
 
 __all__ = ["Call", "Func", "annotated_type", "codes"]
 
 _CODES: Final = {I32: b"i", I64: b"l", F32: b"f", F64: b"d", EXTERNREF: b"r", FUNCREF: b"R"}
+MOST_VALUES: Final = 1000
+"""Parameters or results of a function, as many as modules may have."""
 _LOOSE: Final[dict[object, frozenset[ValueType]]] = {int: frozenset([I32, I64]), float: frozenset([F32, F64])}
 
 
@@ -70,12 +72,18 @@ class Func(native.WasmFunction):
         *,
         name: str | None = None,
     ) -> None:
+        first_time(self, "store")
+        expected("store", store, Store)
+        if type is not None:
+            expected("type", type, FuncType)
         if not callable(function):
             raise CallError(f"found {function!r}, expected something to call")
         label = name or getattr(function, "__name__", None) or repr(function)
         wants_caller, annotated = annotated_type(function)
         if type is None:
             type = exact_type(label, annotated)
+        if max(len(type.params), len(type.results)) > MOST_VALUES:
+            raise CallError(f"{label}: found {type}, expected at most {MOST_VALUES} parameters and results")
         self._host = native.HostFunction(
             thunks.host(type),
             codes(type.params),
@@ -122,6 +130,9 @@ class Func(native.WasmFunction):
         Floats keep their very NaN; a funcref is the address of a record, an externref the store's number. Raises
         CallError, WasmTrap, and whatever a host function raises.
         """
+        for number, (type_, word) in enumerate(zip(self.type.params, words, strict=False)):
+            if type_ in (FUNCREF, EXTERNREF) and not self.store.is_reference(type_, word):
+                raise CallError(f"{self.name}: argument {number}: found {word!r}, which stands for no reference")
         config = self.store.engine.config
         raw = native.WasmFunction(
             thunks.entry(self.type),
@@ -142,6 +153,12 @@ class Func(native.WasmFunction):
         masks = [0xFFFF_FFFF if type_ in (I32, F32) else 0xFFFF_FFFF_FFFF_FFFF for type_ in self.type.results]
         return tuple([word & mask for word, mask in zip(results, masks, strict=True)])
 
+    def fiber(self, *args: Any) -> Fiber:
+        """The same call as a fiber that is ready to run. Raises CallError."""
+        fiber: Fiber = super().fiber(*args)
+        self.store.know_fiber(fiber)
+        return fiber
+
     def start(self, *args: Any) -> Call:
         """The same call as an iterator over its traps, each of which may be mended; see `Call`. Raises CallError."""
         return Call(self, self.fiber(*args))
@@ -153,7 +170,8 @@ class Func(native.WasmFunction):
 class Call:
     """A call that stops at each trap: iterate over it, mend and go on, then read `result`.
 
-    A trap that is neither retried nor skipped is raised by the next iteration, as it would be by a plain call.
+    A trap that is neither retried nor skipped is raised by the next iteration, as it would be by a plain call, and so
+    is what a host function raises (StopIteration, which would pass for the end, as RuntimeError). That unwinds it.
 
     >>> import trapline
     >>> store = trapline.Store()
@@ -179,15 +197,26 @@ class Call:
         return self
 
     def __next__(self) -> TrapEvent:
-        store = self.func.store
-        if self._event is not None:
-            event, self._event = self._event, None
-            event.finish()
-        stopped = self.fiber.resume()
-        if stopped is None:
+        event, self._event = self._event, None
+        try:
+            if event is not None:
+                event.finish()
+            stopped = None if self._is_over else self.fiber.resume()
+            if stopped is not None:
+                self._event = self.func.store.trap_event(stopped)
+        except BaseException as error:
+            if self.fiber.state in (FiberState.READY, FiberState.SUSPENDED):
+                self.fiber.unwind()
+            if isinstance(error, StopIteration):
+                raise RuntimeError(f"{self.func.name}: a host function raised StopIteration") from error
+            raise
+        if self._event is None:
             raise StopIteration
-        self._event = store.trap_event(stopped)
         return self._event
+
+    @property
+    def _is_over(self) -> bool:
+        return self.fiber.state in (FiberState.FINISHED, FiberState.UNWOUND)
 
     @property
     def result(self) -> Any:
@@ -196,25 +225,16 @@ class Call:
 
 
 Annotated = tuple[list[object], object]
-_annotated: weakref.WeakKeyDictionary[Callable[..., Any], tuple[bool, Annotated | None]] = weakref.WeakKeyDictionary()
 
 
 def annotated_type(function: Callable[..., Any]) -> tuple[bool, Annotated | None]:
     """Whether a callable wants a `Caller` first, and the annotations of its parameters and result if it has all."""
-    try:
-        found = _annotated.get(function)
-        if found is None:
-            found = _annotated[function] = _read_annotations(function)
-    except TypeError:  # no weak reference to it, or no hash
-        return _read_annotations(function)
-    return found
-
-
-def _read_annotations(function: Callable[..., Any]) -> tuple[bool, Annotated | None]:
+    if isinstance(function, FunctionType) and not function.__annotations__:
+        return False, None
     try:
         hints = typing.get_type_hints(function if inspect.isroutine(function) else type(function).__call__)
         parameters = list(inspect.signature(function).parameters.values())
-    except (TypeError, ValueError, NameError, AttributeError):
+    except Exception:  # annotations that are text for readers are evaluated, and may raise anything
         return False, None
     found = [hints.get(parameter.name) for parameter in parameters]
     wants_caller = bool(found) and isinstance(found[0], type) and getattr(found[0], "is_wasm_caller", False) is True

@@ -5,17 +5,21 @@ Core specification 4.5.4 (instantiation); its order of steps is the order here.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from trapline import native
 from trapline.compile import instance as block_layout
 from trapline.compile.fold import fold_binary
-from trapline.errors import LinkError, WasmTrap, WasmTrapCode
-from trapline.runtime.engine import type_number
+from trapline.errors import CallError, LinkError, WasmTrap, WasmTrapCode
+from trapline.runtime.engine import expected, first_time, type_number
 from trapline.runtime.func import Func, agrees, annotated_type
 from trapline.runtime.memory import Memory
+from trapline.runtime.module import Module
+from trapline.runtime.store import Store
 from trapline.runtime.table import Table
+from trapline.runtime.values import shown
 from trapline.runtime.variable import Global
 from trapline.wasm.module import ElementSegment, Expression, SegmentMode
 from trapline.wasm.types import (
@@ -32,16 +36,14 @@ from trapline.wasm.types import (
 )
 
 if TYPE_CHECKING:
-    from trapline.runtime.module import Module
     from trapline.runtime.module_code import ModuleCode
-    from trapline.runtime.store import Store
 
 __all__ = ["Exports", "Extern", "Imports", "Instance"]
 
 Extern: TypeAlias = Func | Table | Memory | Global
-Imports: TypeAlias = Sequence[Any] | Mapping[str, Mapping[str, Any]]
+Imports: TypeAlias = "Sequence[Any] | Mapping[str, Mapping[str, Any] | Instance]"
 
-_SIGN_32: Final = 1 << 31
+_SHOWN_EXPORTS: Final = 20
 
 
 class Exports(Mapping[str, Extern]):
@@ -60,13 +62,18 @@ class Exports(Mapping[str, Extern]):
         return self._instance.extern(found.kind, found.index)
 
     def __getattr__(self, name: str) -> Any:
+        if name in Exports.__slots__:  # while `copy` makes one: looking them up would come back here
+            raise AttributeError(name)
         found = self._exports.get(name)
         if found is None:
             raise AttributeError(self._missing(name))
         return self._instance.extern(found.kind, found.index)
 
     def _missing(self, name: object) -> str:
-        return f"{self._instance.module.name} exports no {name!r}; it exports {', '.join(self._exports) or 'nothing'}"
+        some = ", ".join([repr(known) for known in itertools.islice(self._exports, _SHOWN_EXPORTS)]) or "nothing"
+        more = len(self._exports) - _SHOWN_EXPORTS
+        rest = f" and {more} more" if more > 0 else ""
+        return f"{self._instance.module.name} exports no {name!r}; it exports {some}{rest}"
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._exports)
@@ -84,9 +91,9 @@ class Exports(Mapping[str, Extern]):
 class Instance:
     """A module brought to life in a store: imports linked, memory and tables filled, the start function run.
 
-    `imports` are the things that the module imports: a list in its order, or a mapping of module name to name to thing.
-    A thing is a `Func`, `Memory`, `Table` or `Global` of the store, for a function also any Python callable (its type
-    is the import's), for an immutable global also a value.
+    `imports` are the things that the module imports: a list in its order, or a mapping of module name to name to thing,
+    where an instance may stand for its exports. A thing is a `Func`, `Memory`, `Table` or `Global` of the store, for a
+    function also any Python callable (its type is the import's), for an immutable global also a value.
 
     Raises LinkError for an import that is missing or of another type, WasmTrap when a segment does not fit or the start
     function traps.
@@ -116,25 +123,28 @@ class Instance:
     )
 
     def __init__(self, store: Store, module: Module, imports: Imports = ()) -> None:
-        self.store = store
-        self.module = module
+        first_time(self, "store")
+        self.store = expected("store", store, Store)
+        self.module = expected("module", module, Module)
         decoded = module.decoded
         linked = [
             _checked_import(store, entry, found)
             for entry, found in zip(decoded.imports, _in_order(decoded.imports, imports), strict=True)
         ]
-        self.memories: list[Memory] = [item for item in linked if isinstance(item, Memory)]
-        self.tables: list[Table] = [item for item in linked if isinstance(item, Table)]
-        self.globals: list[Global] = [item for item in linked if isinstance(item, Global)]
+        memories = [item for item in linked if isinstance(item, Memory)]
+        tables = [item for item in linked if isinstance(item, Table)]
+        self.globals: Sequence[Global] = [item for item in linked if isinstance(item, Global)]
         imported = [item for item in linked if isinstance(item, Func)]
         for type_ in decoded.memories[decoded.imported_memories :]:
-            self.memories.append(_new_memory(store, type_.limits))
+            memories.append(_new_memory(store, type_.limits))
         for table_type in decoded.tables[decoded.imported_tables :]:
-            self.tables.append(Table(store, table_type))
+            tables.append(Table(store, table_type))
+        self.memories: Sequence[Memory] = tuple(memories)
+        self.tables: Sequence[Table] = tuple(tables)
         code = module.code(checked=any(memory.checked for memory in self.memories))
         self._code: ModuleCode = code
         self._layout = code.layout
-        self._kept: list[native.Block] = []
+        self._kept: list[object] = list(self.memories)
         self.block = native.Block(code.layout.block_bytes)
         self.functions = _Functions(self, imported)
         self._lay_out(imported)
@@ -183,18 +193,23 @@ class Instance:
 
     def compile_function(self, index: int) -> int:
         """For the native core: a function is called for the first time; the address of its code."""
-        return self._code.entry(index)
+        entry = self._code.entry(index)
+        self.set_entry(index - self._layout.imported_functions, entry)
+        return entry
 
     # ---- contents ----
 
     def _make_globals(self) -> None:
         decoded = self.module.decoded
         first = decoded.imported_globals
+        found = list(self.globals)
+        self.globals = found
         for number, expression in enumerate(decoded.global_inits):
             type_ = decoded.globals[first + number]
             offset = self._layout.own_global(first + number)
             self.block.set(offset, self._constant(expression))
-            self.globals.append(Global.of_cell(self.store, type_, self.block, offset))
+            found.append(Global.of_cell(self.store, type_, self.block, offset))
+        self.globals = tuple(found)
 
     def extern(self, kind: ExternKind, index: int) -> Extern:
         """A function, table, memory or global by its index."""
@@ -285,6 +300,12 @@ class Instance:
             return self.block.get(layout.imported_function(index))
         return self.block.address + layout.own_function(index)
 
+    def owns_record(self, word: int) -> bool:
+        """Whether a word is the address of one of this instance's own records."""
+        at = word - self.block.address - self._layout.own_functions
+        own = len(self.module.decoded.code)
+        return at % block_layout.RECORD_BYTES == 0 and 0 <= at < own * block_layout.RECORD_BYTES
+
     def func_of_record(self, record: int) -> Func:
         """The function of one of this instance's own records."""
         layout = self._layout
@@ -360,7 +381,8 @@ def _in_order(declared: Sequence[Import], imports: Imports) -> list[Any]:
 
 def _looked_up(entry: Import, imports: Mapping[str, Any]) -> Any:
     try:
-        return imports[entry.module][entry.name]
+        found = imports[entry.module]
+        return (found.exports if isinstance(found, Instance) else found)[entry.name]
     except (KeyError, TypeError):
         raise LinkError(
             "unknown import", module=entry.module, name=entry.name, found="nothing", expected=described(entry.type)
@@ -389,9 +411,12 @@ def _checked_import(store: Store, entry: Import, found: Any) -> Extern:
         found = Func(store, wanted, found, name=f"{entry.module}.{entry.name}")
     elif _is_constant(wanted) and isinstance(found, int | float):
         assert isinstance(wanted, GlobalType)
-        found = Global(store, wanted, found)
+        try:
+            found = Global(store, wanted, found)
+        except CallError:
+            raise refuse(shown(found)) from None
     if not isinstance(found, Func | Table | Memory | Global):
-        raise refuse(repr(found))
+        raise refuse(shown(found))
     if found.store is not store:
         raise refuse(f"{found!r} of another store")
     if not _fits(wanted, found.type):

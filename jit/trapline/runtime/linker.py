@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeVar
 
 from trapline.errors import LinkError, WasmTrap, WasmTrapCode
 from trapline.runtime.caller import Caller
-from trapline.runtime.engine import Engine
+from trapline.runtime.engine import Engine, expected
 from trapline.runtime.func import Func, annotated_type, exact_type
 from trapline.runtime.instance import Instance, described
 from trapline.runtime.module import Module
@@ -48,12 +47,11 @@ class Linker:
     """
 
     def __init__(self, engine: Engine | None = None) -> None:
-        self.engine = Engine() if engine is None else engine
+        self.engine = Engine() if engine is None else expected("engine", engine, Engine)
         self.allow_shadowing = False
         self._items: dict[tuple[str, str], Any] = {}
         self._types: dict[tuple[str, str], FuncType] = {}
         self._unknown: Callable[[Import], Any] | None = None
-        self._made: weakref.WeakKeyDictionary[Store, dict[tuple[str, str], Func]] = weakref.WeakKeyDictionary()
 
     def define(self, module: str, name: str, item: Any) -> None:
         """Anything an import can be: see `Instance`. Raises LinkError when the name is taken."""
@@ -104,7 +102,7 @@ class Linker:
         system = source.as_wasi()
         for module, functions in system.items():
             for name, function in functions.items():
-                self.define_func(module, name, exact_type(name, annotated_type(function)[1]), function)
+                self.define_func(module, name, _type_of(name, function), function)
         return system
 
     def define_unknown_imports_as_traps(self) -> None:
@@ -122,19 +120,20 @@ class Linker:
         return self._in_store(store, (module, name))
 
     def _in_store(self, store: Store, key: tuple[str, str]) -> Any:
-        type_ = self._types.get(key)
+        type_, item = self._types.get(key), self._items[key]
         if type_ is None:
-            return self._items[key]
-        made = self._made.setdefault(store, {})
-        found = made.get(key)
-        if found is None:
-            found = made[key] = Func(store, type_, self._items[key], name=f"{key[0]}.{key[1]}")
-        return found
+            return item
+        made = store.linked(self)
+        before, func = made.get(key, (None, None))
+        if before != (type_, id(item)):  # a name can be defined anew; the function keeps what has the id
+            func = Func(store, type_, item, name=f"{key[0]}.{key[1]}")
+            made[key] = (type_, id(item)), func
+        return func
 
     def instantiate(self, store: Store, module: Module) -> Instance:
         """An instance with its imports from here. Raises LinkError, WasmTrap; see `Instance`."""
         items = []
-        for entry in module.decoded.imports:
+        for entry in expected("module", module, Module).decoded.imports:
             key = (entry.module, entry.name)
             if key in self._items:
                 items.append(self._in_store(store, key))
@@ -149,6 +148,18 @@ class Linker:
                     expected=described(entry.type),
                 )
         return Instance(store, module, items)
+
+
+_method_types: dict[Any, FuncType] = {}
+
+
+def _type_of(name: str, function: Callable[..., Any]) -> FuncType:
+    """The type that a function's annotations spell; looked at once for all bound methods of one function."""
+    key = getattr(function, "__func__", function)
+    found = _method_types.get(key)
+    if found is None:
+        found = _method_types[key] = exact_type(name, annotated_type(function)[1])
+    return found
 
 
 def _trapping(entry: Import) -> Callable[..., Any]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from trapline import native
 from trapline.errors import MemoryAccessError
+from trapline.runtime.engine import first_time
 from trapline.wasm.types import PAGE_BYTES, Limits, MemoryType
 
 if TYPE_CHECKING:
@@ -42,6 +44,7 @@ class Memory(native.Memory):
     __slots__ = ("maximum", "store")
 
     def __init__(self, store: Store, minimum: int = 1, maximum: int | None = None) -> None:
+        first_time(self, "store")
         self.store = store
         self.maximum = maximum
         most = store.engine.config.max_memory_pages
@@ -63,9 +66,9 @@ class Memory(native.Memory):
             raise MemoryAccessError(f"found {delta!r} pages to grow by, expected 0 .. 65536")
         before = super().grow(delta)
         if before < 0:
-            raise MemoryAccessError(
-                f"a memory of {self.pages} pages (maximum {self.maximum}) cannot grow by {delta}"
-            )
+            fits = self.pages + delta <= self.max_pages
+            why = "the system has no room for it" if fits else f"at most {self.max_pages} are allowed"
+            raise MemoryAccessError(f"a memory of {self.pages} pages cannot grow by {delta}: {why}")
         return before
 
     def read(self, start: int, size_bytes: int) -> bytes:
@@ -169,7 +172,10 @@ class Memory(native.Memory):
     write_i8, write_i16, write_i32, write_i64 = write_u8, write_u16, write_u32, write_u64
 
     def write_f32(self, start: int, value: float) -> None:
-        self.pack(start, "f", value)
+        try:
+            self.pack(start, "f", value)
+        except OverflowError:  # beyond the largest f32: rounds to infinity, as a demotion does
+            self.pack(start, "f", math.copysign(math.inf, value))
 
     def write_f64(self, start: int, value: float) -> None:
         self.pack(start, "d", value)

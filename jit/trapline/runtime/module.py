@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 import weakref
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,11 +10,12 @@ from typing import NamedTuple
 
 from trapline.compile.instance import InstanceLayout
 from trapline.compile.x86_64.target import Target
-from trapline.errors import DecodeError
+from trapline.errors import DecodeError, TextError
 from trapline.runtime import artifact
 from trapline.runtime.cache import Cache, default_folder
-from trapline.runtime.engine import Config, Engine
+from trapline.runtime.engine import Config, Engine, expected, first_time
 from trapline.runtime.module_code import ModuleCode
+from trapline.runtime.weak import fork_lock
 from trapline.wasm.decode import decode
 from trapline.wasm.module import Module as WasmModule
 from trapline.wasm.text import parse_text
@@ -62,10 +62,11 @@ class Module:
         validate(self.decoded, bodies=True)
 
     def _load(self, engine: Engine, data: bytes, name: str | None) -> None:
-        self.engine = engine
+        first_time(self, "engine")
+        self.engine = expected("engine", engine, Engine)
         self.decoded: WasmModule = decode(data, engine.config.limits)
         self.name = name or self.decoded.names.module or "module"
-        self._lock = threading.Lock()
+        self._lock = fork_lock()
         self._exports: dict[str, Export] | None = None
         self._codes: dict[bool, ModuleCode] = {}
         self._ready: dict[bool, artifact.Functions] = {}
@@ -77,7 +78,7 @@ class Module:
         """A module from a file in the binary or the text format. Raises OSError, and what `Module` does."""
         data = Path(path).read_bytes()
         text = not data.startswith(b"\0") and Path(path).suffix in (".wat", ".wast")
-        return cls(engine, data.decode() if text else data, name=Path(path).name)
+        return cls(engine, _decoded(data) if text else data, name=Path(path).name)
 
     @classmethod
     def validate(cls, engine: Engine, wasm: bytes | bytearray | memoryview | str) -> None:
@@ -175,6 +176,13 @@ class Module:
 
     def __repr__(self) -> str:
         return f"<Module {self.name}: {len(self.decoded.code)} functions, {len(self.decoded.bytecode)} bytes>"
+
+
+def _decoded(data: bytes) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise TextError(f"malformed UTF-8 encoding at byte {error.start:#x} of the file") from None
 
 
 def _keep(cache: Cache, config: Config, checked: bool, code: ModuleCode, known: int) -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import bisect
 import functools
+import operator
 import struct
-import threading
 import weakref
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -26,6 +26,7 @@ from trapline.errors import WasmFrameInfo
 from trapline.runtime.code import CodeImage, Mapped
 from trapline.runtime.engine import type_number
 from trapline.runtime.function_code import FIXUP, FunctionCode
+from trapline.runtime.weak import Members, fork_lock
 from trapline.wasm.body import Body
 from trapline.wasm.module import Module as WasmModule
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ModuleCode", "ModuleImage", "Place", "place_of"]
 
+_OFFSET: Final = operator.itemgetter(0)
 _BODIES: Final = 32
 """Decoded bodies kept for looking places up."""
 
@@ -64,14 +66,13 @@ class ModuleCode:
         self.target = target
         self.full = full
         self.layout = target.layout
-        self._lock = threading.RLock()
+        self._lock = fork_lock()
         self.ready: dict[int, FunctionCode] = {} if ready is None else ready
         """By defined index: the functions that are compiled, or came with an artifact."""
         self._entries: list[int] = [0] * len(module.code)
-        self._starts: list[int] = []
         self._placed: list[tuple[int, int, FunctionCode]] = []
-        """(offset, defined index, code), in the order of `_starts`."""
-        self._instances: weakref.WeakSet[Instance] = weakref.WeakSet()
+        """(offset, defined index, code) by offset; whole rows, since a signal may raise between any two steps."""
+        self._instances: Members[Instance] = Members()
         code_bytes = sum(code.stop - code.start for code in module.code)
         thunks = lazy_thunks(range(module.imported_functions, len(module.function_types)))
         capacity = len(thunks.code) + 65536 + code_bytes * tuning.CODE_BYTES_PER_BYTE + 64 * len(module.code)
@@ -107,12 +108,11 @@ class ModuleCode:
             for offset, type_index in FIXUP.iter_unpack(found.fixups):
                 struct.pack_into("<I", code, offset, type_number(self.module.types[type_index]))
             offset = self.image.append(bytes(code), data_bytes=found.data_bytes)
-            self._starts.append(offset)
-            self._placed.append((offset, defined, found))
+            bisect.insort(self._placed, (offset, defined, found), key=_OFFSET)
             entry = self._entries[defined] = self.image.base + offset
             if watch:
                 watch(Stage.PLACE, lambda: f"[{offset:#x}, {offset + len(code):#x}) of image {self.image.name}")
-            for instance in list(self._instances):
+            for instance in self._instances:
                 instance.set_entry(defined, entry)
             return entry
 
@@ -133,7 +133,7 @@ class ModuleCode:
 
     def place(self, offset: int) -> Place | None:
         """The function that holds an offset of the image."""
-        at = bisect.bisect_right(self._starts, offset) - 1
+        at = bisect.bisect_right(self._placed, offset, key=_OFFSET) - 1
         if at < 0:
             return None
         start, defined, found = self._placed[at]

@@ -43,6 +43,10 @@ class Externals:
         """The object of a word."""
         return self._objects[number]
 
+    def knows(self, number: int) -> bool:
+        """Whether a word is null or stands for an object."""
+        return 0 <= number < len(self._objects) and number not in self._free
+
     def sweep(self, live: Container[int]) -> int:
         """Forget objects whose words are not among the live ones; returns how many."""
         dead = [number for number in self._number_of.values() if number not in live]

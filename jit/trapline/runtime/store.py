@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -9,14 +10,16 @@ from trapline import native
 from trapline.errors import CallError, WasmFrameInfo
 from trapline.runtime.backtrace import activations, frames_of, infos
 from trapline.runtime.caller import Caller
-from trapline.runtime.engine import Engine
+from trapline.runtime.engine import Engine, expected, first_time
+from trapline.runtime.fiber import Fiber, FiberState
 from trapline.runtime.references import Externals
 from trapline.runtime.table import Table
 from trapline.runtime.traceback import with_frames
 from trapline.runtime.trap import Event, StopReason
 from trapline.runtime.variable import Global
 from trapline.runtime.wasm_trap import TrapEvent
-from trapline.wasm.types import EXTERNREF
+from trapline.runtime.weak import Members
+from trapline.wasm.types import EXTERNREF, ValueType
 
 if TYPE_CHECKING:
     from trapline.runtime.func import Func
@@ -35,10 +38,23 @@ class Store:
     'full'
     """
 
-    __slots__ = ("__weakref__", "_externals", "_functions", "_instances", "_kept", "_trap_handler", "data", "engine")
+    __slots__ = (
+        "__weakref__",
+        "_externals",
+        "_fibers",
+        "_functions",
+        "_instances",
+        "_kept",
+        "_linked",
+        "_stops",
+        "_trap_handler",
+        "data",
+        "engine",
+    )
 
     def __init__(self, engine: Engine | None = None, data: Any = None) -> None:
-        self.engine = Engine() if engine is None else engine
+        first_time(self, "engine")
+        self.engine = Engine() if engine is None else expected("engine", engine, Engine)
         self.data = data
         self._externals = Externals()
         self._functions: dict[int, Func] = {}
@@ -46,6 +62,11 @@ class Store:
         self._instances: dict[int, Instance] = {}
         """Block -> instance."""
         self._kept: list[Global | Table] = []
+        self._fibers: Members[Fiber] = Members()
+        """Those of calls that somebody else than the caller resumes."""
+        self._linked: weakref.WeakKeyDictionary[object, dict[Any, Any]] = weakref.WeakKeyDictionary()
+        self._stops = 0
+        """How many traps are being looked at."""
         self._trap_handler: Callable[[TrapEvent], None] | None = None
 
     # ---- what it owns ----
@@ -57,6 +78,14 @@ class Store:
     def know_function(self, func: Func) -> None:
         """Keeps a function, so that its record leads back to it."""
         self._functions[func.record] = func
+
+    def know_fiber(self, fiber: Fiber) -> None:
+        """Keeps an eye on a call that may stand still."""
+        self._fibers.add(fiber)
+
+    def linked(self, linker: object) -> dict[Any, Any]:
+        """What a linker has made for this store; here, since it refers to the store and must not outlive it."""
+        return self._linked.setdefault(linker, {})
 
     def know_instance(self, instance: Instance) -> None:
         """Keeps an instance, so that its block leads back to it."""
@@ -94,6 +123,16 @@ class Store:
             self._functions[word] = found
         return found
 
+    def is_reference(self, type_: ValueType, word: object) -> bool:
+        """Whether a word is a reference that this store gave: null, the record of a function, an object's number."""
+        if not isinstance(word, int):
+            return False
+        if type_ == EXTERNREF:
+            return self._externals.knows(word)
+        if not word or word in self._functions:
+            return True
+        return any(instance.owns_record(word) for instance in self._instances.values())
+
     def external_word(self, value: object) -> int:
         """An externref as a word."""
         return 0 if value is None else self._externals.number(value)
@@ -113,9 +152,10 @@ class Store:
     def gc(self) -> int:
         """Forget Python objects that no externref in a global or table of the store stands for any more.
 
-        Returns how many. Raises CallError while a call of this thread runs code: its frames may hold references.
+        Returns how many. Raises CallError while a call is under way in this thread, or stands at a trap: its frames
+        may hold references.
         """
-        if native.wasm_frames():
+        if native.wasm_frames() or self._stops or any(fiber.state <= FiberState.SUSPENDED for fiber in self._fibers):
             raise CallError("Store.gc: found a call under way, expected none")
         live: set[int] = set()
         for item in self._kept:
@@ -150,10 +190,14 @@ class Store:
 
     def on_event(self, event: Event) -> None:
         """For the native core: a stop of a call that it does not deal with itself."""
-        trap = self.trap_event(event)
-        if self._trap_handler is not None:
-            self._trap_handler(trap)
-        trap.finish()
+        self._stops += 1
+        try:
+            trap = self.trap_event(event)
+            if self._trap_handler is not None:
+                self._trap_handler(trap)
+            trap.finish()
+        finally:
+            self._stops -= 1
 
     def backtrace(self) -> list[WasmFrameInfo]:
         """The WebAssembly frames of this thread's calls, innermost first; those of other stores too."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from trapline import native
 from trapline.errors import MemoryAccessError
+from trapline.runtime.engine import first_time
 from trapline.runtime.values import from_bits, to_bits
 from trapline.wasm.types import Limits, TableType
 
@@ -32,6 +33,7 @@ class Table(native.Table):
     __slots__ = ("element", "limit", "store")
 
     def __init__(self, store: Store, type_: TableType, init: object = None) -> None:
+        first_time(self, "store")
         self.store = store
         self.element = type_.element
         self.limit = type_.limits.maximum

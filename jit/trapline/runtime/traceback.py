@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from types import FrameType, FunctionType, TracebackType
+from types import FrameType, FunctionType, GetSetDescriptorType, TracebackType
+from typing import Final
 
 from trapline.errors import WasmFrameInfo
 
 __all__ = ["with_frames"]
+
+_TRACEBACK: Final[GetSetDescriptorType] = vars(BaseException)["__traceback__"]
 
 
 def _frame() -> FrameType:
@@ -30,8 +33,12 @@ def _entry(info: WasmFrameInfo, following: TracebackType | None) -> TracebackTyp
 
 
 def with_frames(error: BaseException, frames: Sequence[WasmFrameInfo], most: int = 200) -> BaseException:
-    """The exception with WebAssembly frames (innermost first) in front of its traceback."""
-    traceback = error.__traceback__
+    """The exception with WebAssembly frames (innermost first) in front of its traceback.
+
+    By the base class's own means: an exception's class may define `__traceback__` and `with_traceback` otherwise.
+    """
+    traceback = _TRACEBACK.__get__(error)
     for info in frames[:most]:
         traceback = _entry(info, traceback)
-    return error.with_traceback(traceback)
+    _TRACEBACK.__set__(error, traceback)
+    return error

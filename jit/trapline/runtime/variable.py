@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from trapline import native
 from trapline.errors import CallError
+from trapline.runtime.engine import first_time
 from trapline.runtime.values import from_bits, to_bits
 from trapline.wasm.types import GlobalType, value_type_name
 
@@ -30,6 +31,7 @@ class Global:
     __slots__ = ("_block", "_offset", "store", "type")
 
     def __init__(self, store: Store, type: GlobalType, value: Any) -> None:
+        first_time(self, "store")
         block = native.Block(16)
         self._bind(store, type, block, 0)
         block.set(0, to_bits(store, type.value, value, "global"))

@@ -9,7 +9,7 @@ from trapline.compile.frame_table import Row, Skip
 from trapline.compile.x86_64.emit import TrapRow
 from trapline.dump import Stage
 from trapline.errors import CallError, FiberError, WasmTrap, WasmTrapCode
-from trapline.runtime.backtrace import frames_of, infos
+from trapline.runtime.backtrace import NativeFrame, frames_of, infos
 from trapline.runtime.frame import Frame
 from trapline.runtime.module_code import Place
 from trapline.runtime.traceback import with_frames
@@ -53,11 +53,10 @@ class TrapEvent:
         self._decision: str | None = None
         self._error: BaseException | None = None
         self._skip: tuple[Skip, list[int]] | None = None
-        fiber = event.fiber
-        self._native = frames_of(fiber)
-        top = self._native[0] if self._native else None
-        self.place: Place | None = None if top is None else top.place
-        self.row: TrapRow | None = None if top is None else top.row
+        self._top = frames_of(event.fiber, 1)[0]
+        self._all: list[NativeFrame] | None = None
+        self.place: Place | None = self._top.place
+        self.row: TrapRow | None = self._top.row
         self.address: int | None = None
         self.detail = ""
         self._frames: list[Frame] | None = None
@@ -109,7 +108,7 @@ class TrapEvent:
 
     def _find_address(self) -> None:
         fault = self.event.fault
-        instance = self.frames[0].instance
+        instance = None if self.place is None else Frame(self, 0, self._top, self.place).instance
         if fault is None or not fault.address or instance is None:
             return
         for number, memory in enumerate(instance.memories):
@@ -118,6 +117,13 @@ class TrapEvent:
                 self.address = offset
                 access = self.event.access or "access"
                 self.detail = f"{access} at {offset:#x}, memory {number} has {len(memory):#x} bytes"
+
+    @property
+    def _native(self) -> list[NativeFrame]:
+        """All frames, which there may be millions of: looked for when somebody asks, while the code stands."""
+        if self._all is None:
+            self._all = frames_of(self.fiber) if self.event.valid else [self._top]
+        return self._all
 
     @property
     def frames(self) -> list[Frame]:
@@ -137,7 +143,7 @@ class TrapEvent:
         return error
 
     def __str__(self) -> str:
-        where = f" in {self.frames[0].info}" if self.frames else ""
+        where = f" in {infos([self._top])[0]}" if self.place is not None else ""
         return f"{self.reason.value}{': ' if self.detail else ''}{self.detail}{where}"
 
     def __repr__(self) -> str:
@@ -152,6 +158,8 @@ class TrapEvent:
 
     def grow_stack(self, more_bytes: int) -> int:
         """Give the code more stack, for a retry when it was exhausted; returns the bytes it has. Raises FiberError."""
+        if not isinstance(more_bytes, int) or not 0 < more_bytes < 1 << 40:
+            raise FiberError(f"found {more_bytes!r} bytes for a stack to grow by, expected a positive number of them")
         return self.fiber.grow_stack(more_bytes)
 
     def retry(self) -> None:
@@ -178,6 +186,8 @@ class TrapEvent:
 
     def raise_(self, error: BaseException) -> None:
         """Unwind the code and raise this exception."""
+        if not isinstance(error, BaseException):
+            raise FiberError(f"raise_: found {error!r}, expected an exception")
         self._decide("raise")
         self._error = error
 
@@ -198,7 +208,7 @@ class TrapEvent:
         if self.event.kind == StopReason.INTERRUPT and self._decision == "retry":
             return
         place, row = self._table_row(self._decision)
-        frame = self.frames[0]
+        frame = Frame(self, 0, self._top, place)
         if self._decision == "skip":
             assert self._skip is not None
             skip, words = self._skip

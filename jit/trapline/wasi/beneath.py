@@ -33,7 +33,7 @@ _THROUGH: Final = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOF
 
 
 class Place:
-    """One name in a directory that is open as `fd`; `name` is `.` for the directory itself.
+    """One name in a directory that is open as `fd`: no slash in it, and never `..`; `.` is the directory itself.
 
     `directory`: the path asks for a directory, as by a slash at its end. A context, at the end of which `fd` is closed
     if it was opened for this.
@@ -42,6 +42,8 @@ class Place:
     __slots__ = ("_owned", "directory", "fd", "name")
 
     def __init__(self, fd: int, name: bytes, directory: bool, owned: bool) -> None:
+        if name == b".." or b"/" in name:
+            raise AssertionError(f"found {name!r} as one name beneath a directory")
         self.fd = fd
         self.name = name
         self.directory = directory
@@ -72,7 +74,8 @@ class Place:
 def components(path: bytes) -> tuple[list[bytes], bool]:
     """The components of a path, last one first, and whether it asks for a directory. Raises Refused.
 
-    Dots are left out, but for one at the end.
+    Dots are left out, but for one at the end; where the path ends by going up, a dot is put behind that. So the last
+    component is never `..`.
     """
     if not path:
         raise Refused(Errno.NOENT)
@@ -82,10 +85,8 @@ def components(path: bytes) -> tuple[list[bytes], bool]:
         raise Refused(Errno.NAMETOOLONG)
     parts = path.split(b"/")
     found = [part for part in reversed(parts) if part not in (b"", b".")]
-    if parts[-1] in (b".", b".."):
+    if not found or found[0] == b".." or parts[-1] == b".":
         found.insert(0, b".")
-    elif not found:
-        found.append(b".")
     return found, parts[-1] in (b"", b".", b"..")
 
 
@@ -97,9 +98,7 @@ def find(root: int, path: bytes, follow: bool) -> Place:
     """
     pending, directory = components(path)
     if len(pending) == 1 and not follow and not directory:
-        name = pending[0]
-        if name != b"..":
-            return Place(root, name, False, False)
+        return Place(root, pending[0], False, False)
     if len(pending) > 2:
         parent = open_at_once(root, b"/".join(pending[:0:-1]))
         if parent is not None:

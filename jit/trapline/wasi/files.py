@@ -1,9 +1,9 @@
 """The functions of open files: fd_*.
 
 Source: wasi_snapshot_preview1.witx, the functions of these names.
-"""
 
-from __future__ import annotations
+Annotations are evaluated here, since they are read as types each time a module is linked.
+"""
 
 from trapline.runtime.caller import Caller
 from trapline.wasi.abi import (
@@ -76,6 +76,7 @@ class Files:
         try:
             file = self._table[fd]
             file.need(Rights.FD_READ | Rights.FD_SEEK)
+            _check_offset(offset)
             memory = caller.memory
             U32.pack_into(memory, result & MASK32, file.pread(buffers(memory, vectors, count), offset))
         except ERRORS as error:
@@ -86,6 +87,7 @@ class Files:
         try:
             file = self._table[fd]
             file.need(Rights.FD_WRITE | Rights.FD_SEEK)
+            _check_offset(offset)
             memory = caller.memory
             U32.pack_into(memory, result & MASK32, file.pwrite(buffers(memory, vectors, count), offset))
         except ERRORS as error:
@@ -286,3 +288,9 @@ def _listing(directory: Directory) -> list[Entry]:
     ino = directory.stat().ino
     dots = [Entry(name, ino, FileType.DIRECTORY) for name in (b".", b"..")]
     return dots + directory.entries()
+
+
+def _check_offset(offset: int) -> None:
+    # preadv2(2) and pwritev2(2) take -1 for the position.
+    if offset < 0:
+        raise Refused(Errno.INVAL)

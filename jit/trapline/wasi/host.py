@@ -130,7 +130,7 @@ class HostFile(Descriptor):
         return os.readv(self.fd, views)
 
     def write(self, views: list[memoryview]) -> int:
-        return os.writev(self.fd, views)
+        return os.write(self.fd, views[0]) if len(views) == 1 else os.writev(self.fd, views)
 
     def pread(self, views: list[memoryview], offset: int) -> int:
         return os.preadv(self.fd, views, offset)

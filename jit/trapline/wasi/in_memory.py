@@ -71,7 +71,7 @@ class FileNode(Node):
 
     filetype = FileType.REGULAR_FILE
 
-    def __init__(self, data: bytes = b"") -> None:
+    def __init__(self, data: bytes | bytearray | memoryview = b"") -> None:
         super().__init__()
         self.data = bytearray(data)
 
@@ -118,7 +118,12 @@ class FolderNode(Node):
             encoded = name.encode()
             if not encoded or b"/" in encoded or b"\0" in encoded or encoded in (b".", b".."):
                 raise ValueError(f"found {name!r}, expected the name of a file or directory")
-            self.names[encoded] = FolderNode(content) if isinstance(content, Mapping) else FileNode(content)
+            if isinstance(content, Mapping):
+                self.names[encoded] = FolderNode(content)
+            elif isinstance(content, bytes | bytearray | memoryview):
+                self.names[encoded] = FileNode(content)
+            else:
+                raise ValueError(f"found {content!r} as {name!r}, expected bytes, or a dict for a directory")
 
     def tree(self) -> dict[str, bytes | Tree]:
         """What is in it now, as it was given; without links."""
@@ -175,8 +180,6 @@ class MemoryFile(Descriptor):
     def pread(self, views: list[memoryview], offset: int) -> int:
         if not self._readable:
             raise Refused(Errno.BADF)
-        if offset < 0:
-            raise Refused(Errno.INVAL)
         start = offset
         with memoryview(self.node.data) as data:
             for view in views:
@@ -195,8 +198,6 @@ class MemoryFile(Descriptor):
     def pwrite(self, views: list[memoryview], offset: int) -> int:
         if not self._writable:
             raise Refused(Errno.BADF)
-        if offset < 0:
-            raise Refused(Errno.INVAL)
         data = self.node.data
         if self.flags & FdFlags.APPEND:
             offset = len(data)

@@ -1,9 +1,9 @@
 """The functions of paths: path_*.
 
 Source: wasi_snapshot_preview1.witx, the functions of these names. Every path is relative to an open directory.
-"""
 
-from __future__ import annotations
+Annotations are evaluated here, since they are read as types each time a module is linked.
+"""
 
 from trapline.runtime.caller import Caller
 from trapline.wasi.abi import U32, FdFlags, LookupFlags, OFlags, Rights, Version

@@ -1,9 +1,9 @@
 """poll_oneoff: waiting for times and files.
 
 Source: wasi_snapshot_preview1.witx, poll_oneoff, and $subscription and $event of its typenames.
-"""
 
-from __future__ import annotations
+Annotations are evaluated here, since they are read as types each time a module is linked.
+"""
 
 import select
 from struct import Struct

@@ -1,9 +1,10 @@
 """Arguments, environment, clocks, random bytes, and the end of the program.
 
-Source: wasi_snapshot_preview1.witx, args_*, environ_*, clock_*, random_get, proc_*, sched_yield; alike in wasi_unstable.
-"""
+Source: wasi_snapshot_preview1.witx, args_*, environ_*, clock_*, random_get, proc_*, sched_yield; wasi_unstable has the
+same.
 
-from __future__ import annotations
+Annotations are evaluated here, since they are read as types each time a module is linked.
+"""
 
 import struct
 import time
@@ -127,5 +128,5 @@ class Process:
         raise ExitTrap(128 + number)
 
     def sched_yield(self) -> i32:
-        time.sleep(0)
+        time.sleep(0)  # other Python threads run meanwhile
         return SUCCESS

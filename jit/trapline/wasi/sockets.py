@@ -1,9 +1,9 @@
 """Sockets: those that the host hands to the guest, connections accepted from them, and the functions sock_*.
 
 Source: wasi_snapshot_preview1.witx, the functions of these names. A guest cannot make sockets of its own.
-"""
 
-from __future__ import annotations
+Annotations are evaluated here, since they are read as types each time a module is linked.
+"""
 
 import os
 import select
@@ -38,7 +38,7 @@ class Socket(Descriptor):
         self.filetype = FileType.SOCKET_DGRAM if datagrams else FileType.SOCKET_STREAM
 
     @classmethod
-    def of(cls, host: socket.socket) -> Socket:
+    def of(cls, host: socket.socket) -> "Socket":
         """A socket that the host keeps too."""
         return cls(socket.socket(host.family, host.type, host.proto, fileno=os.dup(host.fileno())))
 
@@ -65,7 +65,7 @@ class Socket(Descriptor):
             raise Refused(Errno.AGAIN)
         wait(self._socket.fileno(), events)
 
-    def accept(self, flags: int) -> Socket:
+    def accept(self, flags: int) -> "Socket":
         """The next connection."""
         while True:
             if self.flags & FdFlags.NONBLOCK:
@@ -114,7 +114,7 @@ class Sockets:
     def __init__(self, table: Table) -> None:
         self._table = table
 
-    def _socket(self, fd: int, rights: int) -> Socket:
+    def _socket(self, fd: int, rights: int) -> "Socket":
         found = self._table[fd]
         if not isinstance(found, Socket):
             raise Refused(Errno.NOTSOCK)

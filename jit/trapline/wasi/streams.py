@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import select
-import stat
 from collections.abc import Callable
 from typing import Final
 
-from trapline.wasi.abi import FdFlags, FileType, Rights, Stat
+from trapline.wasi.abi import FdFlags, FileType, Rights
 from trapline.wasi.descriptor import Descriptor
 from trapline.wasi.errno import Errno, Refused
 from trapline.wasi.guest import total_bytes
@@ -104,18 +103,17 @@ class HostStream(_Stream):
         self.fd = fd
         self._writes = writes
         self._owned = owned
-        mode = os.fstat(fd).st_mode
-        self.filetype = kind_of(mode)
-        # A program takes a character device for a terminal if it cannot seek in it.
-        if not os.isatty(fd) and (stat.S_ISREG(mode) or stat.S_ISCHR(mode)):
-            self.rights |= Rights.FD_SEEK | Rights.FD_TELL
+        self._kind = kind_of(os.fstat(fd).st_mode)
+        # Programs take a character device for a terminal.
+        if os.isatty(fd):
+            self.filetype = FileType.CHARACTER_DEVICE
 
     def close(self) -> None:
         if self._owned:
             os.close(self.fd)
 
     def fileno(self) -> int | None:
-        return None if self.filetype == FileType.REGULAR_FILE else self.fd
+        return None if self._kind == FileType.REGULAR_FILE else self.fd
 
     def _check_block(self, events: int) -> None:
         if self.flags & FdFlags.NONBLOCK and not ready(self.fd, events):
@@ -131,24 +129,7 @@ class HostStream(_Stream):
         if not self._writes:
             raise Refused(Errno.BADF)
         self._check_block(select.POLLOUT)
-        return os.writev(self.fd, views)
-
-    def pread(self, views: list[memoryview], offset: int) -> int:
-        if self._writes:
-            raise Refused(Errno.SPIPE)
-        return os.preadv(self.fd, views, offset)
-
-    def pwrite(self, views: list[memoryview], offset: int) -> int:
-        if not self._writes:
-            raise Refused(Errno.SPIPE)
-        return os.pwritev(self.fd, views, offset)
-
-    def seek(self, offset: int, whence: int) -> int:
-        return os.lseek(self.fd, offset, whence)
+        return os.write(self.fd, views[0]) if len(views) == 1 else os.writev(self.fd, views)
 
     def available_bytes(self) -> int:
-        return available_at(self.fd, self.filetype)
-
-    def stat(self) -> Stat:
-        found = os.fstat(self.fd)
-        return Stat(0, 0, self.filetype, 0, found.st_size if stat.S_ISREG(found.st_mode) else 0, 0, 0, 0)
+        return available_at(self.fd, self._kind)
