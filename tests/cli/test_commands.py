@@ -107,8 +107,7 @@ def test_scripts_name_everything(shell: str, capsys: pytest.CaptureFixture[str])
     assert text == script(shell) + "\n"
     for name in COMMANDS:
         assert name in text
-        table = command(name)
-        for option in table.options if table is not None else ():
+        for option in command(name).options:
             assert option.names[-1].lstrip("-") in text
             assert all(setting.name in text for setting in option.settings if not setting.refusal)
     if shutil.which(shell):

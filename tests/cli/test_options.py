@@ -146,13 +146,12 @@ def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -
     assert main(["help", name]) == 0
     assert capsys.readouterr().out == text
     table = command(name)
-    if table is not None:
-        assert table.name == name
-        assert table.summary == COMMANDS[name]
-        assert max(map(len, text.splitlines())) <= 112, max(text.splitlines(), key=len)
-        keys = [option.key for option in table.options]
-        keys += [setting.name for option in table.options for setting in option.settings]
-        assert len(keys) == len(set(keys)), "values are found by these names"
+    assert table.name == name
+    assert table.summary == COMMANDS[name]
+    assert max(map(len, text.splitlines())) <= 112, max(text.splitlines(), key=len)
+    keys = [option.key for option in table.options]
+    keys += [setting.name for option in table.options for setting in option.settings]
+    assert len(keys) == len(set(keys)), "values are found by these names"
 
 
 def test_the_overview(capsys: pytest.CaptureFixture[str]) -> None:

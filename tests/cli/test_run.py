@@ -281,7 +281,7 @@ def test_nothing_is_imported_in_vain(tmp_path: Path) -> None:
     for _ in range(2):
         done = subprocess.run(
             [sys.executable, "-c", START_UP, str(path)],
-            env={**os.environ, "TRAPLINE_CACHE_DIR": str(tmp_path / "cache")},
+            env={**os.environ, "TRAPLINE_CHECK": "", "TRAPLINE_CACHE_DIR": str(tmp_path / "cache")},
             capture_output=True,
             text=True,
             timeout=60,

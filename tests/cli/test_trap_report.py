@@ -13,19 +13,23 @@ from trapline import Engine, Instance, Module, Store, TrapEvent, WasmTrap
 from trapline.cli import main
 from trapline.cli.style import Style
 from trapline.cli.trap_report import Sources, trap_report
+from trapline.debug.lines import SourceLine
+from trapline.wasm.module import Module as WasmModule
 from trapline.wasm.text import parse_text
 
 pytest.importorskip("wasmtime", reason="the text format needs wasmtime")
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="code is emitted for x86-64 only")
 
 
-def report_on(text: str, name: str, *args: object, colours: bool = False) -> str:
+def report_on(
+    text: str, name: str, *args: object, colours: bool = False, sources: type[Sources] = Sources
+) -> str:
     """The report on a call that traps."""
     store = Store(Engine())
     found: list[str] = []
 
     def handler(event: TrapEvent) -> None:
-        found.append(trap_report(event, Sources(), Style(colours)))
+        found.append(trap_report(event, sources(), Style(colours)))
 
     store.set_trap_handler(handler)
     instance = Instance(store, Module(store.engine, parse_text(text), name="functions.wat"))
@@ -106,9 +110,10 @@ def test_colours_are_only_added() -> None:
     assert coloured == plain
 
 
-def test_a_program_with_lines(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_program_with_lines(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """The source line with a mark under its column, and lines for the callers."""
     source = Path(__file__).with_name("sum.c")
+    monkeypatch.chdir(source.parents[1])
     program = str(compiled(source, "-O1"))
     assert main(["run", "-C", "cache=n", program]) == 0
     assert main(["run", "-C", "cache=n", program, "a", "b"]) == 7
@@ -117,7 +122,7 @@ def test_a_program_with_lines(capfd: pytest.CaptureFixture[str]) -> None:
     lines = capfd.readouterr().err.splitlines()
     assert lines[0].startswith("trap: out of bounds memory access: read of 8 bytes at 0x7ffffff0, memory ends at 0x")
     number = next(at for at, line in enumerate(source.read_text().splitlines(), 1) if "numbers->first[i]" in line)
-    assert lines[1] == f"   --> {source}:{number}:18"
+    assert lines[1] == f"   --> cli/sum.c:{number}:18"
     at = lines.index(f"  {number} |         total += numbers->first[i];")
     assert lines[at + 1] == "     |                  ^"
     assert any(line.split()[1:2] == ["main"] and "sum.c:" in line for line in lines)
@@ -126,3 +131,22 @@ def test_a_program_with_lines(capfd: pytest.CaptureFixture[str]) -> None:
     short = capfd.readouterr().err.splitlines()
     assert short[0].startswith("trap: out of bounds memory access")
     assert all(line.startswith("  at ") for line in short[1:])
+
+
+class OuterOnly(Sources):
+    """Knows the source of `outer` only: this file."""
+
+    def find(self, module: WasmModule, pc: int) -> SourceLine | None:
+        index = module.function_at(pc)
+        is_outer = index is not None and module.function_name(index) == "outer"
+        return SourceLine(__file__, 3, 5) if is_outer else None
+
+
+def test_the_innermost_call_whose_source_is_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trap in a library is shown in the program's own line; one without any sources by its opcodes."""
+    monkeypatch.chdir(Path(__file__).parent)
+    lines = report_on(FUNCTIONS, "outer", 16, sources=OuterOnly).splitlines()
+    assert lines[1] == "   --> test_trap_report.py:3:5 in outer"
+    assert lines[5] == "   3 | from __future__ import annotations"
+    assert lines[6] == "     |     ^"
+    assert report_on(FUNCTIONS, "divide", 1, 0, sources=OuterOnly).splitlines()[1] == "   --> functions.wat, byte 0xb8"

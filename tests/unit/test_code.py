@@ -358,6 +358,7 @@ def test_no_descriptors_left(run_python: RunPython) -> None:
         image = trapline.CodeImage(bytes.fromhex("b807000000c3"))
         fresh, own = image.copy(breakpoints=4), image.copy(breakpoints=4)
         own.patch(1, b"\\x08")
+        image.disassemble()                         # which loads capstone
         before = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
         refused = 0

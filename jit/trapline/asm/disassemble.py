@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from trapline.asm.memory_aarch64 import memory_operand_of
 from trapline.asm.operands import MemoryOperand
-from trapline.errors import AssemblyError
+from trapline.errors import AssemblyError, NativeError
 
 __all__ = ["Decoded", "Instruction", "Kind", "MemoryOperand", "decode_one", "disassemble"]
 
@@ -116,12 +116,21 @@ class _Engines(threading.local):
 _ENGINES = _Engines()
 
 
+def _capstone() -> Any:
+    """The library: most programs never disassemble, and it takes longer to import than all else here. Raises
+    NativeError where the system lets no file be opened."""
+    try:
+        import capstone
+    except OSError as error:
+        raise NativeError(f"capstone cannot be loaded: {error.strerror or error}") from error
+    return capstone
+
+
 def _engine(arch: str, detail: bool) -> Any:
     pool = _ENGINES.detail if detail else _ENGINES.plain
     engine = pool.get(arch)
     if engine is None:
-        import capstone  # most programs never disassemble, and it takes longer to import than all else here
-
+        capstone = _capstone()
         if arch == X86_64:
             engine = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
         elif arch == AARCH64:

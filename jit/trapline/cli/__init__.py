@@ -33,23 +33,10 @@ _WRONG: Final = 2
 _INTERRUPTED: Final = 130
 
 
-def command(name: str) -> Command | None:
-    """The table of a command; None for one that has a parser of its own."""
-    return getattr(importlib.import_module(f"trapline.cli.{name}"), "COMMAND", None)
-
-
-def _run_with_own_parser(name: str, argv: Sequence[str]) -> int:
-    """A command that gives argparse its options, by `add_command`."""
-    import argparse
-
-    parser = argparse.ArgumentParser(prog="trapline")
-    importlib.import_module(f"trapline.cli.{name}").add_command(parser.add_subparsers())
-    try:
-        arguments = parser.parse_args([name, *argv])
-    except SystemExit as ended:
-        return ended.code if isinstance(ended.code, int) else _WRONG
-    status: int = arguments.run(arguments)
-    return status
+def command(name: str) -> Command:
+    """The table of a command."""
+    found: Command = importlib.import_module(f"trapline.cli.{name}").COMMAND
+    return found
 
 
 def _overview(style: Style) -> str:
@@ -104,8 +91,6 @@ def _execute(argv: Sequence[str]) -> int:
         return 0
     named, rest = _named(argv)
     table = command(named)
-    if table is None:
-        return _run_with_own_parser(named, rest)
     try:
         parsed = parse(table, rest)
         if parsed.wants_help:

@@ -17,7 +17,7 @@ _OPTIONS: Final = ("-h", "--help")
 
 def script(shell: str) -> str:
     """The script for bash, zsh or fish."""
-    tables = [found for name in COMMANDS if (found := command(name)) is not None]
+    tables = [command(name) for name in COMMANDS]
     return {"bash": _bash, "zsh": _zsh, "fish": _fish}[shell](tables)
 
 

@@ -90,4 +90,5 @@ def settings_text(option: Option, style: Style) -> str:
     """What `-W help` prints: every setting of a family."""
     name = option.names[0]
     rows = [(f"{name} {_setting_name(one)}", one.help) for one in option.settings if not one.refusal]
-    return "\n".join([style.head(f"{option.help[0].upper()}{option.help[1:]}:"), *_rows(rows, style, _width())])
+    heading = option.help.partition(" (")[0]
+    return "\n".join([style.head(f"{heading[0].upper()}{heading[1:]}:"), *_rows(rows, style, _width())])

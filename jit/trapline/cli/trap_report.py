@@ -5,6 +5,7 @@ Made from a `TrapEvent` while the code is stopped, since its frames are gone aft
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -76,7 +77,7 @@ def trap_report(event: TrapEvent, sources: Sources, style: Style) -> str:
     lines = [f"{style.error('trap')}{style.bold(': ' + _reason(event))}"]
     frames = event.frames
     if frames:
-        lines += _where(frames[0], sources, style)
+        lines += _where(frames, sources, style)
         lines += ["", style.head("Backtrace, innermost first:"), *_backtrace(frames, sources, style)]
         if event.reason != WasmTrapCode.STACK_EXHAUSTED:
             lines += _values(frames[0], style)
@@ -125,16 +126,22 @@ def _access(event: TrapEvent) -> _Access | None:
 # ---- where ----
 
 
-def _where(frame: Frame, sources: Sources, style: Style) -> list[str]:
-    """The source line with a mark under it, or the opcodes."""
-    info = frame.info
-    line = sources.find(frame.module, info.pc)
+def _where(frames: list[Frame], sources: Sources, style: Style) -> list[str]:
+    """The source line with a mark under it: of the innermost call whose source is here, as libraries' seldom are.
+
+    Where there is none of the first calls, the opcodes.
+    """
     arrow = style.dim("-->")
-    found = None if line is None else _source(line, sources, style)
-    if found is not None:
-        return [f"   {arrow} {style.place(str(line))}", *found]
-    where = f"{info.module}, byte {info.pc:#x}" if line is None else str(line)
-    return [f"   {arrow} {style.place(where)}", *_opcodes(frame, style)]
+    for number, frame in enumerate(frames[:_CALLS]):
+        line = sources.find(frame.module, frame.info.pc)
+        found = None if line is None else _source(line, sources, style)
+        if line is not None and found is not None:
+            whose = f" in {style.name(demangle(frame.info.label))}" if number else ""
+            return [f"   {arrow} {style.place(_shown(line))}{whose}", *found]
+    info = frames[0].info
+    line = sources.find(frames[0].module, info.pc)
+    where = f"{info.module}, byte {info.pc:#x}" if line is None else _shown(line)
+    return [f"   {arrow} {style.place(where)}", *_opcodes(frames[0], style)]
 
 
 def _source(line: SourceLine, sources: Sources, style: Style) -> list[str] | None:
@@ -230,9 +237,19 @@ def _call(call: _Call, sources: Sources) -> tuple[str, str, str]:
     return demangle(info.label), place, f"byte {info.pc:#x}, +{info.code_offset:#x}"
 
 
+def _shown(line: SourceLine) -> str:
+    """A line as a terminal's user would name it: from the folder that this is, where the file lies below it."""
+    file = os.path.normpath(line.file) if line.file.startswith("/") else line.file
+    try:
+        file = file.removeprefix(os.getcwd().rstrip("/") + "/")
+    except OSError:
+        pass  # this folder is gone
+    return str(line._replace(file=file))
+
+
 def _short(line: SourceLine) -> str:
     """A line with the last parts of a long path."""
-    text = str(line)
+    text = _shown(line)
     if len(text) > 60 and "/" in text[-57:]:
         return "..." + text[text.index("/", len(text) - 57) :]
     return text

@@ -14,7 +14,7 @@ Not done: rows by `.debug_aranges` or by the ranges of units, which would save c
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
@@ -30,6 +30,8 @@ _END_SEQUENCE, _SET_ADDRESS, _DEFINE_FILE = 1, 2, 3
 _OPERANDS: Final = (0, 0, 1, 1, 1, 1, 0, 0, 0, 1, 0, 0, 1)
 """LEB128 operands of each standard opcode in DWARF 5; a table that says otherwise is skipped by what it says."""
 _PATH, _DIRECTORY_INDEX = 1, 2
+_MOST_DAMAGED: Final = 100
+"""Units that cannot be read before the rest is taken for damaged, too."""
 _IS_STATEMENT, _PROLOGUE_ENDS = 1, 2
 
 
@@ -274,9 +276,9 @@ def _is_rising(addresses: list[int]) -> bool:
 
 
 def _programs(data: bytes) -> Iterator[_Program]:
-    """Every line program whose header can be read."""
-    position = 0
-    while position < len(data):
+    """Every line program whose header can be read, until too many could not be."""
+    position = damaged = 0
+    while position < len(data) and damaged <= _MOST_DAMAGED:
         cursor = Cursor(".debug_line", data, position, len(data))
         offset = position
         try:
@@ -285,6 +287,7 @@ def _programs(data: bytes) -> Iterator[_Program]:
             cursor.stop = stop = min(position, len(data))
             yield _Program(_Header(cursor, offset, stop), data)
         except Damaged:
+            damaged += 1
             if position == offset:
                 return
 
@@ -292,25 +295,25 @@ def _programs(data: bytes) -> Iterator[_Program]:
 class _Index:
     """Sequences by their starts."""
 
-    __slots__ = ("_sorted", "_starts")
+    __slots__ = ("_sequences", "_starts")
 
     def __init__(self) -> None:
         self._starts: list[int] = []
-        self._sorted: list[tuple[int, _Sequence, _Program]] = []
+        self._sequences: list[tuple[_Sequence, _Program]] = []
 
     def add(self, program: _Program, sequences: list[_Sequence]) -> None:
         """Of those that begin alike the one that came first stays the one that is found."""
-        if sequences:
-            self._sorted = [*((one.addresses[0], one, program) for one in reversed(sequences)), *self._sorted]
-            self._sorted.sort(key=lambda item: item[0])
-            self._starts = [item[0] for item in self._sorted]
+        for one in sequences:
+            position = bisect_left(self._starts, one.addresses[0])
+            self._starts.insert(position, one.addresses[0])
+            self._sequences.insert(position, (one, program))
 
     def at(self, address: int) -> tuple[_Sequence, _Program] | None:
         """The sequence that holds an address, and whose it is."""
         position = bisect_right(self._starts, address) - 1
         if position < 0:
             return None
-        _, sequence, program = self._sorted[position]
+        sequence, program = self._sequences[position]
         return (sequence, program) if address < sequence.stop else None
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from trapline.debug.dwarf import Cursor, Damaged, Sections, StringAt
+from trapline.debug.dwarf import Cursor, Damaged, Form, Sections, StringAt
 
 __all__ = ["Unit", "units"]
 
@@ -23,6 +23,15 @@ _HEADER_EXTRA: Final = {_UT_SKELETON: 8, _UT_SPLIT_COMPILE: 8, _UT_TYPE: 8, _UT_
 """Bytes of the unit id or type signature that other kinds of units have; a type offset may follow, which ends them."""
 
 
+_MOST_DAMAGED: Final = 100
+"""Units that cannot be read before the rest is taken for damaged, too."""
+_MOST_ABBREVIATIONS: Final = 100_000
+"""Abbreviations that are read in all: one a unit, as compilers write them."""
+
+_Attributes = list[tuple[int, int, int]]
+"""(attribute, form, implicit value) of each attribute of an abbreviation."""
+
+
 class Unit(NamedTuple):
     """`line_offset` is where its line program begins in `.debug_line`; `folder` what relative names count from."""
 
@@ -34,16 +43,18 @@ def units(sections: Sections) -> list[Unit]:
     """Every unit that has a line program, as far as `.debug_info` can be read. Raises nothing."""
     found: list[Unit] = []
     data = sections[".debug_info"]
-    position = 0
+    position = damaged = 0
+    abbreviations: dict[tuple[int, int], _Attributes] = {}
     try:
-        while position < len(data):
+        while position < len(data) and damaged <= _MOST_DAMAGED and len(abbreviations) <= _MOST_ABBREVIATIONS:
             cursor = Cursor(".debug_info", data, position, len(data))
             length = cursor.unit_length()
             position = cursor.at + length
             cursor.stop = min(position, len(data))
             try:
-                unit = _top_entry(sections, cursor)
+                unit = _top_entry(sections, cursor, abbreviations)
             except Damaged:
+                damaged += 1
                 continue
             if unit is not None:
                 found.append(unit)
@@ -52,7 +63,9 @@ def units(sections: Sections) -> list[Unit]:
     return found
 
 
-def _top_entry(sections: Sections, cursor: Cursor) -> Unit | None:
+def _top_entry(
+    sections: Sections, cursor: Cursor, known: dict[tuple[int, int], _Attributes]
+) -> Unit | None:
     version = cursor.unsigned(2)
     if not 2 <= version <= 5:
         raise Damaged(f"a unit of version {version}")
@@ -68,7 +81,7 @@ def _top_entry(sections: Sections, cursor: Cursor) -> Unit | None:
     line_offset: int | None = None
     folder: StringAt | None = None
     offsets_base = 2 * cursor.offset_bytes  # behind the first header of .debug_str_offsets
-    for attribute, form, implicit in _abbreviation(sections, abbreviations, cursor.uleb()):
+    for attribute, form, implicit in _abbreviation(sections, abbreviations, cursor.uleb(), known):
         value = cursor.value(form, implicit)
         if attribute == _STMT_LIST and isinstance(value, int):
             line_offset = value
@@ -84,20 +97,29 @@ def _top_entry(sections: Sections, cursor: Cursor) -> Unit | None:
         return Unit(line_offset, "")
 
 
-def _abbreviation(sections: Sections, offset: int, wanted: int) -> list[tuple[int, int, int]]:
-    """(attribute, form, implicit value) of each attribute of an abbreviation. Raises Damaged."""
+def _abbreviation(
+    sections: Sections, offset: int, wanted: int, known: dict[tuple[int, int], _Attributes]
+) -> _Attributes:
+    """The attributes of an abbreviation of the table at an offset. Raises Damaged.
+
+    `known` gets every one that is passed on the way, by table and code.
+    """
+    found = known.get((offset, wanted))
+    if found is not None:
+        return found
     data = sections[".debug_abbrev"]
     cursor = Cursor(".debug_abbrev", data, offset, len(data))
-    while code := cursor.uleb():
+    while (code := cursor.uleb()) and len(known) <= _MOST_ABBREVIATIONS:
         cursor.uleb()  # the tag
         cursor.take(1)  # whether it has children
-        attributes = []
+        attributes: _Attributes = []
         while True:
             attribute, form = cursor.uleb(), cursor.uleb()
-            implicit = cursor.sleb() if form == 0x21 else 0
+            implicit = cursor.sleb() if form == Form.IMPLICIT_CONST else 0
             if not attribute and not form:
                 break
             attributes.append((attribute, form, implicit))
+        known[offset, code] = attributes
         if code == wanted:
             return attributes
     raise Damaged(f"no abbreviation {wanted} at {offset:#x}")
