@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.programs import FUNCTIONS, GREETING, compiled
+from trapline import Linker, Module, Store, WasiConfig
 from trapline.cli import main
 from trapline.cli.values import parse_arguments, result_text
 from trapline.errors import TraplineError
@@ -266,6 +267,7 @@ def test_ctrl_c_ends_with_130(tmp_path: Path, end: str) -> None:
 
 START_UP = """
 import sys
+from trapline import Linker, Module, Store, WasiConfig
 from trapline.cli import main
 status = main(["run", *sys.argv[1:]])
 unwanted = {"capstone", "keystone", "wasmtime", "argparse", "trapline.asm.assembling", "trapline.debug.lines"}
@@ -298,3 +300,17 @@ def test_whoever_reads_may_leave(tmp_path: Path) -> None:
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.startswith("function 0 (inner)")
     assert done.stderr == ""
+
+
+def test_a_guest_lasts_as_long_as_its_instance(capfd: pytest.CaptureFixture[str]) -> None:
+    """Whoever drops the linker and what `define_wasi` gave has not closed the guest's files."""
+    store = Store()
+    linker = Linker(store.engine)
+    config = WasiConfig()
+    config.inherit_stdio()
+    linker.define_wasi(config)
+    instance = linker.instantiate(store, Module(store.engine, parse_text(GREETING.format(end=""))))
+    del linker
+    gc.collect()
+    instance.exports["_start"]()
+    assert capfd.readouterr().out == "hello\n"

@@ -226,6 +226,10 @@ class Table(dict[int, Descriptor]):
         heapq.heappush(self._free, fd)
         return file
 
+    def __del__(self) -> None:
+        """The functions that a guest imports hold its table, so that its files last as long as anybody can use them."""
+        self.close_all()
+
     def close_all(self) -> None:
         """Close everything that is open."""
         for file in self.values():

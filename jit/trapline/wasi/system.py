@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import weakref
 from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Final
@@ -60,7 +59,7 @@ class Wasi(Mapping[str, Mapping[str, Callable[..., Any]]]):
         }
         self._process = Process(args, env, self._clocks, random)
         self._functions: dict[str, dict[str, Callable[..., Any]]] = {}
-        self._close = weakref.finalize(self, self._table.close_all)
+        self._close = self._table.close_all
 
     # ---- imports ----
 
