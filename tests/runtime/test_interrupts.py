@@ -83,18 +83,20 @@ def test_host_functions_are_interrupted(config: Config, alarm: Callable[[float],
 def test_control_c_in_another_process(run_python: Callable[..., Any]) -> None:
     done = run_python(
         """
-        import os, signal, threading, time
+        import os, signal, threading
         import trapline as t
         store = t.Store()
-        text = '(module (func (export "spin") (loop $l (br $l))))'
-        spin = t.Instance(store, t.Module(store.engine, t.parse_text(text))).exports.spin
-        def later():
-            time.sleep(0.3)
+        text = '(module (import "m" "started" (func)) (func (export "spin") (call 0) (loop $l (br $l))))'
+        started = threading.Event()
+        module = t.Module(store.engine, t.parse_text(text))
+        spin = t.Instance(store, module, [lambda: started.set()]).exports.spin
+        def interrupt():
+            started.wait()
             os.kill(os.getpid(), signal.SIGINT)
-        threading.Thread(target=later).start()
+        threading.Thread(target=interrupt).start()
         try:
             spin()
-        except KeyboardInterrupt as error:
+        except KeyboardInterrupt:
             print("interrupted")
         """
     )

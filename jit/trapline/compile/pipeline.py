@@ -30,6 +30,9 @@ from trapline.wasm.print_body import print_body
 from trapline.wasm.types import FuncType
 from trapline.wasm.validate_body import validate_body
 
+if dump.CHECKING:  # as large as the compiler, and seldom asked for
+    from trapline.compile.checker import check
+
 __all__ = ["Compiled", "ModuleTypes", "compile_defined", "compile_function", "to_ssa", "to_valid_body"]
 
 
@@ -109,8 +112,6 @@ def compile_function(
             watch(Stage.EMIT, lambda: print_code(emitted, table.stops, body))
             watch(Stage.TABLE, lambda: print_table(table, place_text))
         if dump.CHECKING:
-            from trapline.compile.checker import check  # as large as the compiler, and seldom asked for
-
             check(func, allocation, emitted, body, machine, table, full)
     return Compiled(func, allocation, emitted)
 

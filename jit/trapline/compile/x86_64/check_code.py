@@ -269,9 +269,12 @@ class _CodeCheck:
             if not effects:
                 raise self._fail(f"no move of value {value}", self._offsets[at], None, step)
             if source < 32 and out < 32:
-                wide = func.type[value] != I32 or effects[0].mnemonic == "movaps"
+                first = effects[0]
+                least_bytes = 4 if func.type[value] == I32 else 8
                 good = (
-                    effects[0].registers == (out, source) and effects[0].mnemonic in ("mov", "movaps") and wide | True
+                    first.registers == (out, source)
+                    and first.mnemonic in ("mov", "movaps")
+                    and first.width_bytes >= least_bytes
                 )
             elif source < 32:
                 good = self._is_store(effects[0], out, source, value)

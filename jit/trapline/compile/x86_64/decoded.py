@@ -72,8 +72,9 @@ class Memory(NamedTuple):
 class Effect(NamedTuple):
     """What one instruction does.
 
-    `writes`: registers as bits. `registers`: the register operands in order, -1 where an operand is none. `immediate`:
-    the last operand if it is a number. `branch`: 0 none, 1 jmp, 2 conditional, 3 call, to `target`, -1 if computed.
+    `writes`: registers as bits. `registers`: the register operands in order, -1 where an operand is none;
+    `width_bytes`: of the first of them, 0 where it is none. `immediate`: the last operand if it is a number. `branch`:
+    0 none, 1 jmp, 2 conditional, 3 call, to `target`, -1 if computed.
     """
 
     mnemonic: str
@@ -83,6 +84,7 @@ class Effect(NamedTuple):
     memory: Memory | None
     branch: int
     target: int
+    width_bytes: int
 
 
 def register_number(name: str) -> int:
@@ -122,7 +124,8 @@ def _parsed(mnemonic: str, text: str) -> Effect:
     elif mnemonic not in _NOTHING and not branch:
         raise KeyError(mnemonic)
     target = immediate if branch and immediate is not None else -1
-    return Effect(mnemonic, writes, tuple(registers), immediate, memory, branch, target)
+    width_bytes = _REGISTERS[operands[0]][1] if registers and registers[0] >= 0 else 0
+    return Effect(mnemonic, writes, tuple(registers), immediate, memory, branch, target, width_bytes)
 
 
 def _memory(mnemonic: str, position: int, access_bytes: int, text: str) -> Memory:
