@@ -28,7 +28,7 @@ PROJECT := pyproject.toml setup.py
 LOCKED = flock $(VENV)/.lock
 SOURCES := $(wildcard native/*.c native/*.h native/*.py stubs/*.h stubs/*/*.S stubs/*/*.h)
 
-.PHONY: build demo check check-all check-aarch64 test types style bless fuzz bench dist clients clean
+.PHONY: build demo check check-all check-aarch64 test types style bless fuzz soak bench dist clients clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 
@@ -92,6 +92,12 @@ bless: build $(TOOLS)
 
 fuzz: build $(TOOLS)
 	$(PY) -m pytest tests/fuzz --numprocesses=$(JOBS) $(PYTEST_ARGS)
+
+# Long runs of what `check` samples: their last output is kept beside the benchmarks.
+soak: build $(TOOLS)
+	$(PY) -m tests.fuzz.mutate_modules --count 100000 --seed 11 | tee bench/results/mutations.txt
+	TRAPLINE_CHECK=0 TRAPLINE_STATE_MODULES=10000 $(PY) -m pytest tests/spec/test_states.py --numprocesses=$(JOBS) \
+	    | tee bench/results/states.txt
 
 bench: build $(TOOLS)
 	$(PY) -m bench $(BENCH_ARGS)

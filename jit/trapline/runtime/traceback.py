@@ -1,15 +1,15 @@
 """WebAssembly frames in Python tracebacks.
 
 CPython shows a traceback entry by the file name, line and name of its frame's code object; an entry is made here from
-a frame that has run a function with just these names. The file name carries the byte offset, as
-``<wasm app.wasm at byte 0x1a3>``, which is no file, so that no source line is looked for.
+the frame of a generator of just these names, which never runs: a frame that has run would keep its callers, and with
+them the exception, in a cycle. The file name carries the byte offset, as ``<wasm app.wasm at byte 0x1a3>``, which is no
+file, so that no source line is looked for.
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
-from types import FrameType, FunctionType, GetSetDescriptorType, TracebackType
+from collections.abc import Iterator, Sequence
+from types import FunctionType, GetSetDescriptorType, TracebackType
 from typing import Final
 
 from trapline.errors import WasmFrameInfo
@@ -19,8 +19,8 @@ __all__ = ["with_frames"]
 _TRACEBACK: Final[GetSetDescriptorType] = vars(BaseException)["__traceback__"]
 
 
-def _frame() -> FrameType:
-    return sys._getframe()
+def _frame() -> Iterator[None]:
+    yield
 
 
 def _entry(info: WasmFrameInfo, following: TracebackType | None) -> TracebackType:
@@ -28,8 +28,7 @@ def _entry(info: WasmFrameInfo, following: TracebackType | None) -> TracebackTyp
     code = _frame.__code__.replace(
         co_filename=f"<wasm {info.module} at byte {info.pc:#x}>", co_name=name, co_qualname=name, co_firstlineno=1
     )
-    frame: FrameType = FunctionType(code, {"sys": sys})()
-    return TracebackType(following, frame, 0, 1)
+    return TracebackType(following, FunctionType(code, {})().gi_frame, 0, 1)
 
 
 def with_frames(error: BaseException, frames: Sequence[WasmFrameInfo], most: int = 200) -> BaseException:
