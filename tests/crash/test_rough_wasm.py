@@ -91,7 +91,8 @@ def run():
     try:
         instance.exports.g(0)
     except RecursionError as error:
-        assert "have filled the stack of the thread" in str(error), error
+        own = "maximum recursion depth exceeded"  # from 3.12 on CPython counts calls through C, and may be first
+        assert "have filled the stack of the thread" in str(error) or own in str(error), error
         assert deepest[-1] > {stack_kib} / 4, deepest[-1]
         use(made(engine))
         print("fine")
