@@ -96,7 +96,7 @@ fuzz: build $(TOOLS)
 # Long runs of what `check` samples: their last output is kept beside the benchmarks.
 soak: build $(TOOLS)
 	$(PY) -m tests.fuzz.mutate_modules --count 100000 --seed 11 | tee bench/results/mutations.txt
-	TRAPLINE_CHECK=0 TRAPLINE_STATE_MODULES=10000 $(PY) -m pytest tests/spec/test_states.py --numprocesses=$(JOBS) \
+	TRAPLINE_CHECK=0 TRAPLINE_STATE_MODULES=10000 $(PY) -m pytest tests/spec/test_states.py --no-header --numprocesses=$(JOBS) \
 	    | tee bench/results/states.txt
 
 bench: build $(TOOLS)

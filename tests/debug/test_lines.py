@@ -91,7 +91,7 @@ def unit(version: int, program: bytes, strings: Strings | None = None, wide: boo
     """A line program with the files a.c, and b.h in the folder `sub`."""
     if version >= 5:
         assert strings is not None
-        names = b"\1" + b"\1\x1f" + b"\2" + strings.at("/work") + strings.at("sub")
+        names = b"\1" + b"\1\x1f" + b"\2" + strings.at("/home") + strings.at("sub")
         names += b"\2" + b"\1\x1f\2\x0b" + b"\3"
         names += strings.at("a.c") + b"\0" + strings.at("a.c") + b"\0" + strings.at("b.h") + b"\1"
     else:
@@ -128,7 +128,7 @@ def test_every_version(version: int, wide: bool) -> None:
     data = unit(version, PROGRAM, strings, wide)
     module = module_with(debug_line=data, debug_line_str=bytes(strings.data))
     table = LineTable.of(module)
-    base = "/work/" if version >= 5 else ""
+    base = "/home/" if version >= 5 else ""
     assert found_at(table, module, 1) is None
     assert found_at(table, module, 2) == SourceLine(f"{base}a.c", 10, 7)
     assert found_at(table, module, 5) == SourceLine(f"{base}a.c", 10, 7)

@@ -7,6 +7,7 @@ are those that a descriptor's kind gives it (`rights`), less those that the gues
 from __future__ import annotations
 
 import heapq
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar, NamedTuple, NoReturn
 
@@ -131,54 +132,54 @@ class Descriptor:
         self._refuse()
 
 
-class Directory(Descriptor):
+class Directory(Descriptor, ABC):
     """An open directory: paths are relative to it and cannot lead out of it."""
 
     filetype = FileType.DIRECTORY
 
+    @abstractmethod
     def entries(self) -> list[Entry]:
         """What is in it, but for `.` and `..`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def open(self, path: bytes, mode: OpenMode) -> Descriptor:
         """Open, or make, a file; open a directory."""
-        raise NotImplementedError
 
+    @abstractmethod
     def stat_at(self, path: bytes, follow: bool) -> Stat:
         """Attributes of what a path names."""
-        raise NotImplementedError
 
+    @abstractmethod
     def set_times_at(self, path: bytes, follow: bool, atim: int | None, mtim: int | None) -> None:
         """Times of what a path names; see `set_times`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def make_directory(self, path: bytes) -> None:
         """path_create_directory."""
-        raise NotImplementedError
 
+    @abstractmethod
     def remove_directory(self, path: bytes) -> None:
         """path_remove_directory."""
-        raise NotImplementedError
 
+    @abstractmethod
     def unlink(self, path: bytes) -> None:
         """path_unlink_file."""
-        raise NotImplementedError
 
+    @abstractmethod
     def symlink(self, target: bytes, path: bytes) -> None:
         """path_symlink."""
-        raise NotImplementedError
 
+    @abstractmethod
     def readlink(self, path: bytes) -> bytes:
         """path_readlink."""
-        raise NotImplementedError
 
+    @abstractmethod
     def rename(self, path: bytes, other: Directory, new_path: bytes) -> None:
         """path_rename."""
-        raise NotImplementedError
 
+    @abstractmethod
     def link(self, path: bytes, follow: bool, other: Directory, new_path: bytes) -> None:
         """path_link."""
-        raise NotImplementedError
 
 
 class Table(dict[int, Descriptor]):
