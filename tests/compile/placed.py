@@ -12,7 +12,7 @@ from tests.compile.ssa import Lowered, SsaInterpreter, _Activation
 from trapline.compile.allocate import ANY, NONE, REG, SAME, SLOT, Allocation, Shape, Step, allocate
 from trapline.compile.ir import NO_TYPE, Func, Op
 from trapline.compile.liveness import analyse
-from trapline.compile.lower import PURE_OPS
+from trapline.compile.operations import PURE_OPS
 from trapline.wasm.types import F32, F64
 
 RUBBISH = ("rubbish",)

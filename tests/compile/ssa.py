@@ -14,7 +14,7 @@ from tests.reference.numeric import NUMERIC, sign_extend
 from tests.reference.store import Function, Instance
 from tests.reference.traps import Trap, TrapKind
 from trapline.compile.ir import Func, Op
-from trapline.compile.lower import PURE_OPS
+from trapline.compile.operations import PURE_OPS
 from trapline.compile.pipeline import ModuleTypes, to_ssa
 from trapline.wasm.body import Body, decode_body
 from trapline.wasm.module import Module

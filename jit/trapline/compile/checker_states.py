@@ -18,7 +18,7 @@ from trapline.compile.checker_ssa import CheckError, Flow
 from trapline.compile.frame_table import CALL, ENTRY, FrameTable, Group, Row
 from trapline.compile.ir import Func, Op
 from trapline.compile.liveness import Liveness, analyse
-from trapline.compile.lower import PURE_OPS
+from trapline.compile.operations import PURE_OPS
 from trapline.compile.places import (
     Constant,
     Entry,

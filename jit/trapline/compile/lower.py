@@ -19,10 +19,11 @@ from trapline.compile.divide import DIVISIONS, divide
 from trapline.compile.fold import COMMUTATIVE, FIRST, fold_binary, fold_unary
 from trapline.compile.ir import NO_TYPE, Block, Edge, Func, Op
 from trapline.compile.labels import Label, assigned_locals
-from trapline.wasm.opcodes import OPCODES, TRAPS
+from trapline.compile.operations import LOADS, PLAIN, PURE_OPS, STORES
+from trapline.wasm.opcodes import OPCODES
 from trapline.wasm.types import F32, F64, FUNCREF, I32, I64, FuncType
 
-__all__ = ["PURE_OPS", "Environment", "SourceBody", "lower"]
+__all__ = ["Environment", "SourceBody", "lower"]
 
 
 class SourceBody(Protocol):
@@ -50,19 +51,6 @@ _UNREACHABLE, _BLOCK, _LOOP, _IF, _ELSE, _END = 0x00, 0x02, 0x03, 0x04, 0x05, 0x
 _DEAD: Final = -3
 """The `block` of a frame that began in code that cannot be reached."""
 _MASKS: Final = {I32: 0xFFFF_FFFF, I64: 0xFFFF_FFFF_FFFF_FFFF}
-
-# opcode -> (operand count, result type, pure); loads, stores and everything with control of its own are not here.
-_PLAIN: Final[dict[int, tuple[int, int, bool]]] = {
-    code: (len(row.operands), row.results[0], not row.flags & TRAPS)
-    for code, row in OPCODES.items()
-    if (0x45 <= code <= 0xC4 or 0xFC00 <= code <= 0xFC07) and row.results
-}
-PURE_OPS: Final = frozenset(
-    [code for code, (_, _, pure) in _PLAIN.items() if pure] + [0x1B, 0xD1, Op.CONST, Op.REF_FUNC]
-)
-"""Operations that only make a value and cannot trap."""
-_LOADS: Final = {code: OPCODES[code].results[0] for code in range(0x28, 0x36)}
-_STORES: Final = frozenset(range(0x36, 0x3F))
 
 
 class _Lowering:
@@ -499,7 +487,7 @@ class _Lowering:
             if code == 0x20:
                 self._push(self._locals[immediates[index]])  # type: ignore[call-overload]
                 continue
-            plain = _PLAIN.get(code)
+            plain = PLAIN.get(code)
             if plain is not None:
                 count, type_, pure = plain
                 if count == 2:
@@ -528,9 +516,9 @@ class _Lowering:
                 const_type = (I32, I64, F32, F64)[code - 0x41]
                 mask = _MASKS.get(const_type)
                 self._push(self._constant(const_type, bits if mask is None else bits & mask, index))
-            elif code in _LOADS:
-                self._push(self._emit(code, (self._pop(),), _LOADS[code], immediates[index], index))
-            elif code in _STORES:
+            elif code in LOADS:
+                self._push(self._emit(code, (self._pop(),), LOADS[code], immediates[index], index))
+            elif code in STORES:
                 second = self._pop()
                 self._emit(code, (self._pop(), second), NO_TYPE, immediates[index], index)
             elif code <= 0x0F:

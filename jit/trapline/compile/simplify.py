@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from trapline.compile.fold import COMMUTATIVE
 from trapline.compile.ir import Func, Op
-from trapline.compile.lower import PURE_OPS
+from trapline.compile.operations import PURE_OPS
 
 __all__ = ["remove_dead", "remove_redundant_parameters"]
 

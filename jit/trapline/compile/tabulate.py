@@ -16,7 +16,7 @@ from trapline.compile.allocate import Allocation, Machine, Step
 from trapline.compile.frame_table import CALL, EVERY_REGISTER, Block, FrameTable, Group, Recipe, Row
 from trapline.compile.ir import Func, Op
 from trapline.compile.liveness import Liveness, analyse
-from trapline.compile.lower import PURE_OPS
+from trapline.compile.operations import PURE_OPS
 
 __all__ = ["Source", "SourceRow", "SourceText", "tabulate"]
 
