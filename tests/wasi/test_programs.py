@@ -21,7 +21,7 @@ pytestmark = [needs_zig, pytest.mark.limit(900)]
 ARGUMENTS = ["first", "", "third with spaces", "größe"]
 ENV = {"GREETING": "hello there", "EMPTY": ""}
 PLAIN = ("files.c", "system.c", "large.c")
-EVERY = [*((name, level) for name in PLAIN for level in ("-O0", "-O2")), ("streams.cc", "-O2"), ("hello.zig", "-O2")]
+EVERY = [(name, level) for name in (*PLAIN, "streams.cc", "hello.zig") for level in ("-O0", "-O2")]
 
 
 class Result(NamedTuple):
