@@ -27,7 +27,6 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
 from bench.measure import pin
-from bench.wasi import Exit, Wasi
 
 TITLE = "Programs, next to wasmtime"
 
@@ -158,7 +157,7 @@ class Wasmtime:
 
 
 class Trapline:
-    """trapline at one debug level, with the WASI of bench/wasi.py."""
+    """trapline at one debug level, with its own WASI."""
 
     def __init__(self, program: Program, level: str) -> None:
         from trapline import Config, Engine, Module
@@ -168,7 +167,7 @@ class Trapline:
         self._module = Module(self._engine, program.path.read_bytes())
 
     def run(self) -> tuple[float, object]:
-        from trapline import Linker, Store
+        from trapline import Linker, Store, WasiConfig
 
         program = self._program
         store, linker = Store(self._engine), Linker(self._engine)
@@ -177,19 +176,16 @@ class Trapline:
             start = time.perf_counter_ns()
             result = run(program.argument)
             return (time.perf_counter_ns() - start) / 1e9, result
-        wasi, watch = Wasi(program.folder), Stopwatch()
-        for name, function in wasi.functions.items():
-            linker.define_func("wasi_snapshot_preview1", name, None, function)
+        config, watch = WasiConfig(), Stopwatch()
+        config.preopen_dir(program.folder, ".", fs_mutable=False)
+        config.capture_stdout()
+        config.capture_stderr()
         linker.define_func("bench", "start", None, watch.start)
         linker.define_func("bench", "end", None, watch.end)
-        instance = linker.instantiate(store, self._module)
-        wasi.memory = instance.exports["memory"]
-        try:
-            instance.exports["_start"]()
-        except Exit as ended:
-            if ended.code:
-                raise
-        return watch.spent_s, (bytes(wasi.output[1]), bytes(wasi.output[2]))
+        with linker.define_wasi(config) as wasi:
+            code = wasi.run(linker.instantiate(store, self._module))
+        assert code == 0, f"{program.name}: exit code {code}"
+        return watch.spent_s, (wasi.stdout, wasi.stderr)
 
 
 def expected_of(program: Program) -> object:

@@ -26,14 +26,6 @@ def _stops(fiber: trapline.Fiber, n: int) -> None:
         next(fiber)
 
 
-def _skips(fiber: trapline.Fiber, n: int) -> None:
-    resume, skip = fiber.resume, fiber.skip
-    event = resume() if fiber.state is trapline.FiberState.READY else None
-    del event
-    for _ in range(n):
-        skip()
-
-
 def _callbacks(fiber: trapline.Fiber, n: int) -> None:
     left = n
 
